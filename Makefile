@@ -1,0 +1,44 @@
+# Every target makes .venv when it is missing. `make demo` needs Python 3.11 and make, nothing else.
+PYTHON ?= python3.11
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test check lint bench lock clean
+
+demo: .venv/.runtime
+	$(BIN)/cardea demo
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+check: lint
+	$(BIN)/mypy
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: .venv/.runtime
+	$(BIN)/cardea bench cameras
+
+# The locks name versions and hashes, never a host.
+lock: .venv/.runtime
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links --extra build pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links --extra build --extra dev --extra train pyproject.toml -o requirements-dev.txt
+
+.venv/.runtime: requirements.txt pyproject.toml
+	@echo "Setting up .venv: about 500 MB, a minute or two, once."
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --progress-bar on --require-hashes -r requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/.dev: .venv/.runtime requirements-dev.txt
+	$(PIP) install --progress-bar on --require-hashes -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

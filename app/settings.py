@@ -1,0 +1,36 @@
+"""All settings of a process, read from ``CARDEA_*`` once at its entry and handed down from there."""
+
+import socket
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may choose; every field has a default that works on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="CARDEA_", extra="forbid", frozen=True)
+
+    data: Path = Field(Path("cardea-data"), description="folder of the embedded database and event stream")
+    database_url: SecretStr | None = Field(None, description="postgresql://... ; SQLite in `data` when unset")
+    redis_url: SecretStr | None = Field(None, description="redis://... ; an embedded server when unset")
+    host: str = Field("127.0.0.1", description="address that the API listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
+    worker: str = Field(default_factory=socket.gethostname, description="name of this worker, unique per database")
+    stream: str = Field("cardea:events", description="key of the Redis stream")
+    stream_length: int = Field(100_000, ge=1000, description="events kept in the stream, about")
+    target_fpir: float = Field(1e-3, gt=0, le=0.1, description="share of strangers' looks that may match anybody")
+    grant_seconds: float = Field(5.0, gt=0, le=60, description="how long a grant is worth anything")
+    gate: str = Field("adaptive", pattern="^(adaptive|published|open)$", description="the early-exit rule")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    def database(self) -> str:
+        """Return the SQLAlchemy URL."""
+        if self.database_url is None:
+            return f"sqlite:///{self.data.absolute() / 'cardea.db'}"
+        url = self.database_url.get_secret_value()
+        for plain in ("postgres://", "postgresql://"):
+            if url.startswith(plain):
+                return "postgresql+psycopg://" + url.removeprefix(plain)
+        return url

@@ -1,0 +1,1 @@
+"""What Cardea watches: camera readers, the pipeline of one camera, the worker that runs them, the virtual camera."""
