@@ -1,7 +1,7 @@
 """The tables. Pictures are rows, not files: deleting a person, a backup and a second machine then need nothing else."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -47,7 +47,7 @@ class UtcTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """What all tables share."""
 
-    type_annotation_map = {datetime: UtcTime, dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcTime, dict[str, Any]: JSON, list[str]: JSON}
 
 
 class Building(Base):
