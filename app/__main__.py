@@ -1,0 +1,65 @@
+"""The command line: `cardea COMMAND`. Data goes to stdout, messages to stderr; each command is imported when chosen."""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from app.errors import CardeaError
+
+EXIT_FAILED = 1  # the command ran and what it was to show did not hold
+EXIT_SETUP = 2  # wrong words on the command line, or the surroundings are not ready
+
+COMMANDS = {
+    "up": ("app.cli.up", "API and one worker in one process, with embedded database and event stream by default"),
+    "serve": ("app.cli.serve", "the API alone"),
+    "work": ("app.cli.work", "a worker alone: watches cameras, sends events"),
+    "demo": ("app.cli.demo", "the whole story in a minute: a resident and a stranger at a virtual door"),
+    "camera": ("app.cli.camera", "a virtual RTSP camera that plays clips"),
+    "bench": ("app.cli.bench", "measure, and print JSON"),
+}
+MODELS = "build, train, compress and measure nets (needs the `train` extra)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["models"]:
+        return _models(words[1:])
+    parser = argparse.ArgumentParser(prog="cardea", description="Cardea knows who stands at the door.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, summary) in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    commands.add_parser("models", help=MODELS, add_help=False)
+    chosen, rest = parser.parse_known_args(words)
+    module = importlib.import_module(COMMANDS[chosen.command][0])
+    command = argparse.ArgumentParser(prog=f"cardea {chosen.command}", description=COMMANDS[chosen.command][1])
+    module.add_arguments(command)
+    arguments = command.parse_args(rest)
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return int(module.run(arguments))
+    except CardeaError as error:
+        print(f"cardea {chosen.command}: {error}", file=sys.stderr)
+        return EXIT_SETUP
+    except KeyboardInterrupt:
+        return 130
+
+
+def _models(words: list[str]) -> int:
+    """Hand over to the offline toolchain, which is no part of the installed runtime."""
+    try:
+        toolchain = importlib.import_module("models.__main__")
+    except ModuleNotFoundError as error:
+        print(
+            f"cardea models: {error.name} is missing. Run it in a checkout with the train extra:\n"
+            "  make .venv/.dev && .venv/bin/cardea models",
+            file=sys.stderr,
+        )
+        return EXIT_SETUP
+    return int(toolchain.main(words))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""The main path of the system: one frame of one camera in, verdicts on visits out.
+
+All state here belongs to this camera alone; the nets are shared and remember nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from app.access import Rules, Verdict, Visits
+from app.gallery import Gallery
+from app.types import Array, Camera, Detections, Faces, FaceShot, Frame, Track
+from app.vision.artefact import shipped
+from app.vision.detector import Detector, Glance
+from app.vision.embedder import Embedder
+from app.vision.faces import FaceFinder, head_regions
+from app.vision.gate import Motion, make_gate, moving
+from app.vision.shots import BestShots
+from app.vision.tracker import Tracker
+from workers.stages import Stages
+
+STILL_SECONDS = 60.0  # a tracked body that has not moved for so long is furniture
+ALIKE_FMR = 1e-2  # two shots of one track that are less alike than one impostor pair in a hundred are two people
+
+
+@dataclass(frozen=True, slots=True)
+class Nets:
+    """The nets of a process, shared by all its cameras."""
+
+    detector: Detector
+    finder: FaceFinder
+    embedder: Embedder
+    ids: dict[str, str]  # role -> name@hash, written into every event
+
+    @staticmethod
+    def open() -> "Nets":
+        """Open the shipped artefacts.
+
+        Raises:
+            ArtefactError: one is missing or altered.
+        """
+        detector, finder, embedder = shipped("detector"), shipped("face_finder"), shipped("embedder")
+        ids = {artefact.card.role: artefact.card.id for artefact in (detector, finder, embedder)}
+        return Nets(Detector(detector), FaceFinder(finder), Embedder(embedder), ids)
+
+
+class CameraPipeline:
+    """Background, tracks and visits of one camera."""
+
+    def __init__(
+        self, camera: Camera, nets: Nets, gallery: Callable[[], Gallery], gate: str, target_fpir: float
+    ) -> None:
+        self._camera = camera
+        self._nets = nets
+        self._gallery = gallery
+        self._target_fpir = target_fpir
+        self._gate = make_gate(gate)
+        self._tracker = Tracker()
+        self._shots = BestShots()
+        self._visits = Visits(Rules(alike=nets.embedder.threshold(1, ALIKE_FMR)))
+        self._moved: dict[int, float] = {}  # track -> clock of its last motion
+        self.stages = Stages()
+
+    def process(self, frame: Frame, *, may_grant: bool) -> list[Verdict]:
+        """Follow the people of one frame and return the verdicts that became due; often none."""
+        self.stages.wall_ms.clear()
+        glance = self._look(frame)
+        motion = self._still_or_moving(glance, frame)
+        persons = self._detect(glance, motion, frame)
+        faces = self._find_faces(persons, motion, frame)
+        with self.stages.measure("other"):
+            tracks = self._tracker.update(persons, faces, frame.clock)
+            self._visits.follow(tracks, frame)
+            shots = self._choose(frame, tracks, faces)
+        self._recognise(frame, shots)
+        with self.stages.measure("other"):
+            return self._visits.decide(
+                self._gallery().person, self._camera.groups, datetime.now(UTC), frame.clock, may_grant=may_grant
+            )
+
+    def close(self, clock: float) -> list[Verdict]:
+        """End all visits, because the camera is lost or no longer ours; nothing is granted."""
+        self._visits.finish()
+        return self._visits.decide(
+            self._gallery().person, self._camera.groups, datetime.now(UTC), clock, may_grant=False
+        )
+
+    def _look(self, frame: Frame) -> Glance:
+        self.stages.analysed += 1
+        self.stages.cpu_ms["decode"] += frame.decode_ms
+        with self.stages.measure("stem"):
+            return self._nets.detector.look(frame.picture)
+
+    def _still_or_moving(self, glance: Glance, frame: Frame) -> Motion:
+        with self.stages.measure("gate"):
+            motion = self._gate.update(glance.features, frame.clock, hold=self._tracker.alive)
+        self.stages.exited += not motion.open
+        return motion
+
+    def _detect(self, glance: Glance, motion: Motion, frame: Frame) -> Detections:
+        """Run the rest of the net, unless the frame is still: the early exit."""
+        if not motion.open:
+            return Detections.empty()
+        width, height = frame.picture.width, frame.picture.height
+        with self.stages.measure("tail"):
+            found = self._nets.detector.finish(glance)
+        with self.stages.measure("gate"):
+            self._gate.protect(found.boxes, width, height, frame.clock)
+            return moving(found, motion, self._lively(motion, frame), width, height)
+
+    def _lively(self, motion: Motion, frame: Frame) -> Array:
+        """Return the boxes of the tracks that moved lately, so that a poster cannot hold the gate open for ever."""
+        boxes = self._tracker.boxes()
+        shares = motion.share(boxes, frame.picture.width, frame.picture.height)
+        kept = []
+        moved = {}
+        for row, (track, share) in enumerate(zip(self._tracker.ids, shares, strict=True)):
+            moved[track] = frame.clock if share > 0 else self._moved.get(track, frame.clock)
+            if frame.clock - moved[track] <= STILL_SECONDS:
+                kept.append(row)
+        self._moved = moved
+        return boxes[kept]
+
+    def _find_faces(self, persons: Detections, motion: Motion, frame: Frame) -> Faces:
+        """Look for faces where people are or were, and where something moves that the net took for no person."""
+        if not motion.open:
+            return Faces.empty()
+        width, height = frame.picture.width, frame.picture.height
+        with self.stages.measure("faces"):
+            bodies = np.concatenate([persons.boxes, self._tracker.boxes()])
+            loose = motion.regions(width, height)
+            loose = loose[_covered(loose, bodies) < 0.5]
+            return self._nets.finder.find_in(
+                frame.picture, np.concatenate([head_regions(bodies, width, height), loose])
+            )
+
+    def _choose(self, frame: Frame, tracks: list[Track], faces: Faces) -> list[FaceShot]:
+        shots = self._shots.offer(frame, tracks, faces)
+        for track, reason in self._shots.rejected.items():
+            self._visits.note(track, reason)
+        for track in self._tracker.ended:
+            self._shots.forget(track.id)
+        return shots
+
+    def _recognise(self, frame: Frame, shots: list[FaceShot]) -> None:
+        """Embed the best shots, match them and let them vote; a track that shows another face is split."""
+        if not shots:
+            return
+        gallery = self._gallery()
+        threshold = self._nets.embedder.threshold(gallery.templates, self._target_fpir)
+        with self.stages.measure("embed"):
+            vectors = self._nets.embedder.embed([shot.crop for shot in shots])
+            matches = gallery.search(vectors)
+        for shot, vector, match in zip(shots, vectors, matches, strict=True):
+            if self._visits.hear(frame, shot, vector, match, threshold):
+                self._visits.split(shot.track, self._tracker.split(shot.track).id)
+                self._shots.forget(shot.track)
+
+
+def _covered(regions: Array, boxes: Array) -> Array:
+    """Return the largest share of each region (n, 4) that one of the boxes (m, 4) covers, (n,) in 0..1."""
+    if not len(regions) or not len(boxes):
+        return np.zeros(len(regions), np.float32)
+    low = np.maximum(regions[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(regions[:, None, 2:], boxes[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    area = np.maximum(np.prod(regions[:, 2:] - regions[:, :2], axis=1), 1e-6)
+    return np.asarray((shared / area[:, None]).max(axis=1), np.float32)
