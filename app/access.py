@@ -35,7 +35,6 @@ class Vote:
     """What one shot says. `person` is None for nobody; `ambiguous` shots count for no one."""
 
     shot: FaceShot
-    frame: Frame
     vector: Array  # (d,) unit length
     person: str | None
     similarity: float
@@ -60,6 +59,9 @@ class Verdict:
     frame: Frame
 
 
+MEMORY = 12  # shots: who stands before the camera for an hour must not fill it with pictures
+
+
 @dataclass(slots=True, eq=False)
 class Visit:
     """One track in front of one camera, until it is decided and gone."""
@@ -71,11 +73,20 @@ class Visit:
     seen: float
     confirmed: bool = False
     id: str = field(default_factory=lambda: secrets.token_hex(8))
-    votes: list[Vote] = field(default_factory=list)
+    votes: list[Vote] = field(default_factory=list)  # the last `MEMORY` ones
+    best: tuple[Frame, FaceShot] | None = None  # what a snapshot shows
+    faced: float = float("inf")  # clock of the first shot
     odd: list[Vote] = field(default_factory=list)  # shots unlike the others, until the next tells which are wrong
     decision: Decision | None = None
     person: str | None = None  # of a granted or denied visit
     held: set[Reason] = field(default_factory=set)  # what kept a matched person from being named
+
+    def add(self, vote: Vote, frame: Frame) -> None:
+        """Count a shot of this face."""
+        self.votes = [*self.votes, vote][-MEMORY:]
+        self.faced = min(self.faced, vote.shot.clock)
+        if self.best is None or vote.shot.quality.score > self.best[1].quality.score:
+            self.best = (frame, vote.shot)
 
     def centre(self) -> Array:
         """Return the mean of the last shots, (d,), unit length."""
@@ -108,18 +119,18 @@ class Visits:
     def hear(self, frame: Frame, shot: FaceShot, vector: Array, match: Match, threshold: float) -> bool:
         """Add the vote of one shot; return True when the track now shows another face and must be split."""
         visit = self._open[shot.track]
-        vote = self._vote(frame, shot, vector, match, threshold)
+        vote = self._vote(shot, vector, match, threshold)
         if not visit.votes:
-            visit.votes.append(vote)
+            visit.add(vote, frame)
             self._reunite(visit)
         elif float(visit.centre() @ vector) >= self._rules.alike:
-            visit.votes.append(vote)
+            visit.add(vote, frame)
             visit.odd = []
         elif visit.odd and float(visit.odd[-1].vector @ vector) >= self._rules.alike:
             visit.odd.append(vote)
             if len(visit.votes) > 1:
                 return True
-            visit.votes, visit.odd = visit.odd, []  # the very first shot was the wrong one
+            visit.votes, visit.odd, visit.best = visit.odd, [], (frame, shot)  # the very first shot was wrong
         else:
             visit.odd = [vote]
         return False
@@ -129,9 +140,9 @@ class Visits:
         visit = self._open.pop(old)
         votes, visit.odd = visit.odd, []
         self._leaving.append(visit)
-        self._open[new] = Visit(
-            new, votes[-1].frame, visit.box, votes[0].shot.clock, visit.seen, confirmed=True, votes=votes
-        )
+        self._open[new] = fresh = Visit(new, visit.frame, visit.box, visit.seen, visit.seen, confirmed=True)
+        for vote in votes:
+            fresh.add(vote, visit.frame)
 
     def decide(
         self,
@@ -169,11 +180,11 @@ class Visits:
         self._leaving += self._open.values()
         self._open = {}
 
-    def _vote(self, frame: Frame, shot: FaceShot, vector: Array, match: Match, threshold: float) -> Vote:
+    def _vote(self, shot: FaceShot, vector: Array, match: Match, threshold: float) -> Vote:
         known = match.person is not None and match.similarity >= threshold
         ambiguous = known and match.margin < self._rules.margin
         name = match.person.id if known and not ambiguous and match.person is not None else None
-        return Vote(shot, frame, vector, name, match.similarity, match.margin, threshold, ambiguous)
+        return Vote(shot, vector, name, match.similarity, match.margin, threshold, ambiguous)
 
     def _reunite(self, visit: Visit) -> None:
         """Go on with the visit of a face that was lost from sight for a moment: it has had its event."""
@@ -181,7 +192,7 @@ class Visits:
             first = visit.votes[0]
             if float(past.centre() @ first.vector) >= first.threshold:
                 visit.id, visit.opened, visit.decision, visit.person = past.id, past.opened, past.decision, past.person
-                visit.votes = [*past.votes, *visit.votes]
+                visit.votes = [*past.votes, *visit.votes][-MEMORY:]
                 self._past.remove(past)
                 return
 
@@ -231,7 +242,7 @@ class Visits:
         votes = visit.votes
         if visit.decision is not None or len(votes) < self._rules.window:
             return None
-        if visit.seen - votes[0].shot.clock < self._rules.stranger_after or any(
+        if visit.seen - visit.faced < self._rules.stranger_after or any(
             vote.person is not None or vote.ambiguous for vote in votes
         ):
             return None  # it may yet be somebody: wait for the end
@@ -295,21 +306,10 @@ def _verdict(
 ) -> Verdict:
     """Sum the votes up: mean similarity and margin, the picture of the best shot."""
     votes = list(votes)
+    frame, shot = visit.best or (visit.frame, None)
     if not votes:
-        return Verdict(visit.id, visit.track, decision, reasons, None, None, None, None, None, visit.frame)
-    best = max(votes, key=lambda vote: vote.shot.quality.score)
+        return Verdict(visit.id, visit.track, decision, reasons, None, None, None, None, shot, frame)
     similarity = float(np.mean([vote.similarity for vote in votes]))
     margin = float(np.mean([vote.margin for vote in votes]))
-    shown = votes[-1] if person else best  # a named visit is timed by the shot that decided it
-    return Verdict(
-        visit.id,
-        visit.track,
-        decision,
-        reasons,
-        person,
-        similarity,
-        votes[-1].threshold,
-        margin,
-        shown.shot,
-        shown.frame,
-    )
+    threshold = votes[-1].threshold
+    return Verdict(visit.id, visit.track, decision, reasons, person, similarity, threshold, margin, shot, frame)

@@ -1,0 +1,101 @@
+"""The parts of a process, each opened and closed by one block; a command is the blocks that it nests.
+
+Closing goes inside out: cameras stop first, their last events are stored and sent, then the stream, then the store.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry
+
+from app.embedded import EmbeddedServer
+from app.events import EventStream
+from app.settings import Settings
+from app.store import keys
+from app.store.engine import Store
+from app.store.migration import upgrade
+from app.types import Event
+from workers.metrics import WorkerMetrics, send_latency
+from workers.outbox import OutboxSender
+from workers.pipeline import Nets
+from workers.worker import Choices, Worker
+from workers.writer import EventWriter
+
+DRAIN = 5.0  # seconds that the last events may take
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator[Store]:
+    """Open the database and bring its schema up to date.
+
+    Raises:
+        SetupError: the URL or the migrations cannot be used.
+        StoreUnavailableError: the database does not answer.
+    """
+    store = Store(settings.database())
+    try:
+        upgrade(store.engine)
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def stream_server(settings: Settings) -> Iterator[str]:
+    """Yield the URL of the Redis that carries the events; without one in the settings, run an embedded server."""
+    if settings.redis_url is not None:
+        yield settings.redis_url.get_secret_value()
+        return
+    server = EmbeddedServer(settings.data / "stream")
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+def first_key(store: Store) -> str | None:
+    """Return the secret of the operator's key when this is the first run, None later on."""
+    with store.session() as session:
+        return keys.ensure_first_key(session)
+
+
+@contextmanager
+def working(
+    settings: Settings,
+    store: Store,
+    redis_url: str,
+    nets: Nets,
+    registry: CollectorRegistry,
+    on_sent: Callable[[Event, float], None] = lambda event, seconds: None,
+) -> Iterator[Worker]:
+    """Run a worker: cameras, inference, writing and sending.
+
+    Args:
+        on_sent: told of each event that reached the stream, and the seconds since it was decided.
+    """
+    latency = send_latency(registry)
+
+    def stale(camera: str) -> None:
+        worker.lose(camera)
+
+    def sent(event: Event, seconds: float) -> None:
+        latency.observe(seconds)
+        on_sent(event, seconds)
+
+    stream = EventStream(redis_url, settings.stream, settings.stream_length)
+    sender = OutboxSender(store, stream, sent)
+    writer = EventWriter(store, sender.wake, stale)
+    choices = Choices(settings.worker, settings.gate, settings.target_fpir, settings.grant_seconds)
+    worker = Worker(store, nets, writer.put, choices)
+    WorkerMetrics(worker, registry)
+    sender.start()
+    writer.start()
+    try:
+        worker.start()
+        yield worker
+    finally:
+        worker.stop()
+        writer.stop(DRAIN)
+        sender.stop(DRAIN)
+        stream.close()

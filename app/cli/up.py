@@ -1,0 +1,27 @@
+"""`cardea up`: everything in one process."""
+
+import argparse
+
+from prometheus_client import CollectorRegistry
+
+from app.cli.process import first_key, open_store, stream_server, working
+from app.cli.running import announce, wait_for_signal
+from app.cli.web import api_server, serving
+from app.settings import Settings
+from workers.pipeline import Nets
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take none: an operator sets CARDEA_* in the environment."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until SIGINT or SIGTERM."""
+    settings, registry = Settings(), CollectorRegistry()
+    nets = Nets.open()
+    with open_store(settings) as store, stream_server(settings) as redis_url:
+        key = first_key(store)
+        server = api_server(settings, store, redis_url, nets, registry)
+        with working(settings, store, redis_url, nets, registry) as worker, serving(server) as address:
+            announce(address, key)
+            return wait_for_signal(worker)

@@ -1,0 +1,52 @@
+"""What a worker shows at ``/metrics``: read from its counters when somebody asks, so a frame pays nothing for it."""
+
+from collections.abc import Iterator
+
+from prometheus_client import Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from workers.worker import Worker
+
+
+class WorkerMetrics(Collector):
+    """Frames, stage times and states by camera; persons are never a label."""
+
+    def __init__(self, worker: Worker, registry: CollectorRegistry) -> None:
+        self._worker = worker
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """Yield the families as they are now."""
+        frames = CounterMetricFamily("cardea_frames", "Frames by camera and fate.", labels=["camera", "fate"])
+        stages = CounterMetricFamily(
+            "cardea_stage_cpu_seconds", "CPU time of the analysis by camera and stage.", labels=["camera", "stage"]
+        )
+        states = GaugeMetricFamily("cardea_camera_online", "1 while frames come.", labels=["camera"])
+        abandoned = CounterMetricFamily(
+            "cardea_readers_abandoned", "Readers that hung in a decoder and were replaced.", labels=["camera"]
+        )
+        for camera, watched in self._worker.watched.items():
+            counted = watched.pipeline.stages
+            for fate, value in (
+                ("decoded", watched.reader.decoded),
+                ("analysed", counted.analysed),
+                ("exited", counted.exited),
+                ("dropped", watched.mailbox.dropped),
+            ):
+                frames.add_metric([camera, fate], value)
+            for stage, ms in counted.cpu_ms.items():
+                stages.add_metric([camera, stage], ms / 1e3)
+            states.add_metric([camera], watched.state == "online")
+            abandoned.add_metric([camera], watched.reader.abandoned)
+        yield from (frames, stages, states, abandoned)
+
+
+def send_latency(registry: CollectorRegistry) -> Histogram:
+    """Return the histogram of the seconds from decision to stream."""
+    return Histogram(
+        "cardea_decision_to_stream_seconds",
+        "From the decision to the event in the stream.",
+        buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120),
+        registry=registry,
+    )

@@ -1,0 +1,153 @@
+"""One watched camera: its reader, its pipeline, and the events that carry its name and number."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event as Signal
+from threading import Lock
+
+import cv2
+import numpy as np
+
+from app.access import Verdict
+from app.types import AccessEvent, Array, Camera, CameraEvent, CameraState, Decision, Event, Frame, Picture
+from workers.mailbox import Mailbox
+from workers.pipeline import CameraPipeline
+from workers.reader import CameraReader
+
+SNAPSHOT_WIDTH = 640  # pixels: enough to know a face by, small enough to keep
+
+
+@dataclass(slots=True)
+class Numbering:
+    """Numbers the events of a camera within one owner epoch; states come from the reader's thread."""
+
+    camera: Camera
+    last: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def next(self) -> tuple[str, int]:
+        """Return the id and the sequence number of a new event."""
+        with self._lock:
+            self.last += 1
+            return f"{self.camera.id}.{self.camera.owner_epoch}.{self.last}", self.last
+
+
+class WatchedCamera:
+    """A camera that this worker owns. `step` and `close` belong to the inference loop."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        pipeline: CameraPipeline,
+        numbering: Numbering,
+        nets: dict[str, str],
+        grant_seconds: float,
+        publish: Callable[[Event], None],
+        ready: Signal,
+    ) -> None:
+        self.camera = camera
+        self.pipeline = pipeline
+        self.state: CameraState | None = None
+        self._numbering = numbering
+        self._nets = nets
+        self._grant = timedelta(seconds=grant_seconds)
+        self._publish = publish
+        self._ready = ready
+        self._lost: deque[float] = deque(maxlen=1)  # when the camera was last lost, until the loop has seen it
+        self.mailbox = Mailbox(ready)
+        self.reader = CameraReader(camera, self.mailbox, self._state_changed)
+
+    def step(self, may_grant: Callable[[float], bool]) -> None:
+        """Analyse the newest frame, if there is one, and publish what was decided.
+
+        Args:
+            may_grant: tells whether the gallery is known to be up to date at a monotonic time.
+        """
+        if self._lost:
+            self._close_visits(self._lost.pop())
+        frame = self.mailbox.take()
+        if frame is None:
+            return
+        started = time.monotonic()
+        for verdict in self.pipeline.process(frame, may_grant=may_grant(started)):
+            self._publish(self._access_event(verdict, frame, started))
+
+    def close(self) -> None:
+        """Have the last word on all visits: this camera is watched no longer, or not by us."""
+        self._close_visits(time.monotonic())
+
+    def _close_visits(self, clock: float) -> None:
+        for verdict in self.pipeline.close(clock):
+            self._publish(self._access_event(verdict, verdict.frame, verdict.frame.clock))
+
+    def _state_changed(self, state: CameraState, detail: str) -> None:
+        """Publish a new state; called by the reader's thread."""
+        previous, self.state = self.state, state
+        if previous is CameraState.ONLINE:
+            self._lost.append(time.monotonic())
+            self._ready.set()
+        identity, sequence = self._numbering.next()
+        camera = self.camera
+        self._publish(
+            CameraEvent(
+                identity,
+                sequence,
+                camera.owner_epoch,
+                camera.building,
+                camera.id,
+                state,
+                previous,
+                detail,
+                datetime.now(UTC),
+            )
+        )
+
+    def _access_event(self, verdict: Verdict, frame: Frame, started: float) -> AccessEvent:
+        """Write a verdict down; its times follow the monotonic clock from the capture on."""
+        identity, sequence = self._numbering.next()
+        camera, shot = self.camera, verdict.shot
+        decided = time.monotonic()
+        width, height = verdict.frame.picture.width, verdict.frame.picture.height
+        latency = self.pipeline.stages.wall_ms | {
+            "wait": (started - frame.clock) * 1e3,
+            "capture_to_decision": (decided - frame.clock) * 1e3,
+        }
+        return AccessEvent(
+            id=identity,
+            sequence=sequence,
+            owner_epoch=camera.owner_epoch,
+            building=camera.building,
+            camera=camera.id,
+            door=camera.door,
+            visit=verdict.visit,
+            decision=verdict.decision,
+            reasons=verdict.reasons,
+            person=verdict.person.id if verdict.person else None,
+            person_name=verdict.person.name if verdict.person else None,
+            similarity=verdict.similarity,
+            threshold=verdict.threshold,
+            margin=verdict.margin,
+            quality=shot.quality.score if shot else None,
+            box=_share(shot.box, width, height) if shot else None,
+            nets=self._nets,
+            captured_at=frame.captured_at,
+            decided_at=frame.captured_at + timedelta(seconds=decided - frame.clock),
+            expires_at=frame.captured_at + (self._grant if verdict.decision is Decision.GRANTED else timedelta()),
+            latency_ms={name: round(ms, 3) for name, ms in latency.items()},
+            snapshot=_snapshot(verdict.frame.picture),
+        )
+
+
+def _share(box: Array, width: int, height: int) -> tuple[float, float, float, float]:
+    """Return a pixel box as shares of the picture, clipped to it."""
+    x1, y1, x2, y2 = np.clip(box / np.array([width, height, width, height]), 0, 1).round(4).tolist()
+    return x1, y1, x2, y2
+
+
+def _snapshot(picture: Picture) -> bytes:
+    width = min(picture.width, SNAPSHOT_WIDTH)
+    image = picture.scaled(width, round(picture.height * width / picture.width))
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()

@@ -1,0 +1,191 @@
+"""A worker: follows the store, owns cameras, runs one inference loop over their newest frames.
+
+Threads: one reader per camera, one that follows the store, the inference loop. A worker that has not reached the
+store for `STALE` seconds still watches, but grants nothing: somebody may have been erased meanwhile.
+"""
+
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event as Signal
+from threading import Thread
+
+import cv2
+
+from app.errors import StoreUnavailableError
+from app.store import cameras, events, workers
+from app.store.engine import Store
+from app.types import Camera, Event
+from workers.galleries import Galleries
+from workers.pipeline import CameraPipeline, Nets
+from workers.watched import Numbering, WatchedCamera
+
+log = logging.getLogger(__name__)
+
+FOLLOW = 0.2  # seconds between looks at the store
+BEAT = 1.0  # seconds between heartbeats; the lease in the store is five times as long
+STALE = 3.0  # seconds; less than the lease, so that an erasure which waits for the lease is safe
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What an operator chose for all cameras of a worker."""
+
+    name: str
+    gate: str
+    target_fpir: float
+    grant_seconds: float
+
+
+class Worker:
+    """Watches every camera that it can claim."""
+
+    def __init__(self, store: Store, nets: Nets, publish: Callable[[Event], None], choices: Choices) -> None:
+        self._store = store
+        self._nets = nets
+        self._publish = publish
+        self._choices = choices
+        self._incarnation = secrets.token_hex(8)
+        self._galleries = Galleries(nets.embedder)
+        self._numbering: dict[tuple[str, int], Numbering] = {}
+        self._retired: deque[WatchedCamera] = deque()
+        self._ready = Signal()
+        self._stopping = Signal()
+        self._followed = float("-inf")  # monotonic time at which the store was last seen, gallery and all
+        self._beat = float("-inf")
+        self._threads: list[Thread] = []
+        self.watched: dict[str, WatchedCamera] = {}
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Enter the worker's name in the store and start its threads.
+
+        Raises:
+            StoreUnavailableError: the store cannot be reached.
+        """
+        cv2.setNumThreads(1)
+        with self._store.session() as session:
+            workers.start(session, self._choices.name, self._incarnation)
+        self._follow()
+        for body in (self._keep_following, self._infer):
+            thread = Thread(target=self._guard, args=(body,), name=body.__name__.strip("_"), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop reading, have the last word on open visits, give the cameras back."""
+        self._stopping.set()
+        self._ready.set()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        for watched in self.watched.values():
+            watched.reader.stop()
+            watched.close()
+        try:
+            with self._store.session() as session:
+                workers.stop(session, self._choices.name, self._incarnation)
+        except StoreUnavailableError:
+            log.warning("the store is away: the cameras become free when the lease ends")
+
+    def may_grant(self, clock: float) -> bool:
+        """Return whether the gallery is known to be as it was `STALE` seconds ago or later."""
+        return clock - self._followed < STALE
+
+    def lose(self, camera: str) -> None:
+        """Stop watching a camera that somebody else owns now; called when the store refused its event."""
+        watched = self.watched.get(camera)
+        if watched is not None:
+            self._drop(watched)
+
+    def _guard(self, body: Callable[[], None]) -> None:
+        """Let the process end when a thread does: half a worker would be worse than none."""
+        try:
+            body()
+        except BaseException as error:
+            log.exception("%s ended", body.__name__)
+            self.failure = error
+            self._stopping.set()
+            self._ready.set()
+            raise
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the worker stops, of itself or by `stop`; return whether it did."""
+        return self._stopping.wait(seconds)
+
+    def _infer(self) -> None:
+        while not self._stopping.is_set():
+            self._ready.wait(timeout=0.5)
+            self._ready.clear()  # before looking, so that a frame that comes now wakes us again
+            while self._retired:
+                self._retired.popleft().close()
+            for watched in list(self.watched.values()):
+                watched.step(self.may_grant)
+
+    def _keep_following(self) -> None:
+        away = False
+        while not self._stopping.wait(FOLLOW):
+            try:
+                self._follow()
+                if away:
+                    log.info("the store is back")
+                away = False
+            except StoreUnavailableError as error:
+                if not away:
+                    log.warning("%s; nothing is granted until it is back", error)
+                away = True
+
+    def _follow(self) -> None:
+        """Bring gallery and cameras up to date and renew the lease.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+            StaleOwnerError: another process works under our name.
+        """
+        started = time.monotonic()
+        with self._store.reading() as session:
+            changed = self._galleries.follow(session)
+        if changed or started - self._beat >= BEAT:
+            with self._store.session() as session:
+                workers.heartbeat(session, self._choices.name, self._incarnation, self._galleries.sequences())
+                cameras.claim(session, self._choices.name)
+            self._beat = started
+        self._followed = started
+        with self._store.reading() as session:
+            ours = {camera.id: camera for camera in cameras.watched(session, self._choices.name)}
+            fresh = [camera for camera in ours.values() if (camera.id, camera.owner_epoch) not in self._numbering]
+            for camera in fresh:
+                last = events.last_sequence(session, camera.id, camera.owner_epoch)
+                self._numbering[camera.id, camera.owner_epoch] = Numbering(camera, last)
+        self._watch(ours)
+
+    def _watch(self, ours: dict[str, Camera]) -> None:
+        """Start and stop readers so that exactly the cameras that are ours are watched, each as it is now."""
+        for identity, watched in list(self.watched.items()):
+            if ours.get(identity) != watched.camera:
+                self._drop(watched)
+        for identity, camera in ours.items():
+            if identity not in self.watched:
+                watched = self._open(camera)
+                self.watched = self.watched | {identity: watched}
+                watched.reader.start()
+                log.info("watching %s (%s)", camera.name, identity)
+
+    def _open(self, camera: Camera) -> WatchedCamera:
+        choices = self._choices
+        pipeline = CameraPipeline(
+            camera, self._nets, lambda: self._galleries.of(camera.building), choices.gate, choices.target_fpir
+        )
+        numbering = self._numbering[camera.id, camera.owner_epoch]
+        return WatchedCamera(
+            camera, pipeline, numbering, self._nets.ids, choices.grant_seconds, self._publish, self._ready
+        )
+
+    def _drop(self, watched: WatchedCamera) -> None:
+        self.watched = {key: value for key, value in self.watched.items() if value is not watched}
+        watched.reader.stop()
+        self._retired.append(watched)
+        self._ready.set()
+        log.info("no longer watching %s (%s)", watched.camera.name, watched.camera.id)
