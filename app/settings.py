@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,6 +13,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CARDEA_", extra="forbid", frozen=True)
 
     data: Path = Field(Path("cardea-data"), description="folder of the embedded database and event stream")
+    cache: Path = Field(Path("~/.cache/cardea"), description="folder of fetched packages, for demo and toolchain")
     database_url: SecretStr | None = Field(None, description="postgresql://... ; SQLite in `data` when unset")
     redis_url: SecretStr | None = Field(None, description="redis://... ; an embedded server when unset")
     host: str = Field("127.0.0.1", description="address that the API listens on")
@@ -25,10 +26,15 @@ class Settings(BaseSettings):
     gate: str = Field("adaptive", pattern="^(adaptive|published|open)$", description="the early-exit rule")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
+    @field_validator("data", "cache")
+    @classmethod
+    def _whole(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
     def database(self) -> str:
         """Return the SQLAlchemy URL."""
         if self.database_url is None:
-            return f"sqlite:///{self.data.absolute() / 'cardea.db'}"
+            return f"sqlite:///{self.data / 'cardea.db'}"
         url = self.database_url.get_secret_value()
         for plain in ("postgres://", "postgresql://"):
             if url.startswith(plain):

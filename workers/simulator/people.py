@@ -4,7 +4,7 @@ The demo, the tests and the benchmarks need faces that come near under sensor no
 the camera would neither move like a person nor leave the picture again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -96,7 +96,7 @@ def _paste(scene: Image, cutout: Cutout, near: float, x: float, bob: float) -> I
     return np.asarray(person * alpha + scene * (1 - alpha), np.uint8)
 
 
-def noisy(frames: Iterator[Image], seed: int) -> Iterator[Image]:
+def noisy(frames: Iterable[Image], seed: int) -> Iterator[Image]:
     """Add independent sensor noise of `NOISE` grey levels to every pixel."""
     generator = np.random.Generator(np.random.SFC64(seed))
     for frame in frames:

@@ -1,0 +1,48 @@
+"""The demo's own clip: an empty hallway, a resident who walks up, emptiness again, a stranger, emptiness."""
+
+from collections.abc import Iterator
+from itertools import chain, repeat
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.types import Image
+from app.vision.faces import FaceFinder
+from workers.simulator.encode import encode
+from workers.simulator.people import Cutout, cut_out, hallway, noisy, visit
+
+SIZE = (640, 480)
+FPS = 10.0
+STILL = (4.0, 6.0, 4.0)  # seconds before, between and after the two visits
+VISIT = 6.0  # seconds
+
+
+def make_clip(resident: bytes, stranger: bytes, finder: FaceFinder, path: Path) -> float:
+    """Write the clip (H.264) and return its length in seconds.
+
+    Args:
+        resident: an encoded portrait; so is `stranger`.
+        finder: finds the face to cut around.
+    """
+    scene = hallway(*SIZE)
+    people = [_cut(portrait, finder) for portrait in (resident, stranger)]
+    frames = chain(
+        _empty(scene, STILL[0]),
+        visit(people[0], scene, VISIT, FPS),
+        _empty(scene, STILL[1]),
+        visit(people[1], scene, VISIT, FPS),
+        _empty(scene, STILL[2]),
+    )
+    encode(noisy(frames, seed=1), path, FPS)
+    return sum(STILL) + 2 * VISIT
+
+
+def _empty(scene: Image, seconds: float) -> Iterator[Image]:
+    return repeat(scene, round(seconds * FPS))
+
+
+def _cut(portrait: bytes, finder: FaceFinder) -> Cutout:
+    image = cv2.imdecode(np.frombuffer(portrait, np.uint8), cv2.IMREAD_COLOR)
+    faces = finder.find(image)
+    return cut_out(image, faces.boxes[int(faces.scores.argmax())])
