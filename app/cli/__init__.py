@@ -3,6 +3,6 @@
 import json
 
 
-def print_json(value: object) -> None:
-    """Print one line of JSON on stdout."""
-    print(json.dumps(value, default=str), flush=True)
+def print_json(value: object, indent: int | None = None) -> None:
+    """Print JSON on stdout, on one line unless an indent is given."""
+    print(json.dumps(value, default=str, indent=indent), flush=True)

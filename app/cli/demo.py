@@ -82,8 +82,8 @@ def _story(arguments: argparse.Namespace, nets: Nets, folder: Path, cache: Path,
 def _play(story: Story, settings: Settings, nets: Nets, arguments: argparse.Namespace, screen: Screen) -> int:
     registry = CollectorRegistry()
     with screen.step("Starting database, event stream, API, worker and camera"):
-        blocks = open_store(settings), stream_server(settings), virtual_camera([story.clip])
-    with blocks[0] as store, blocks[1] as redis_url, blocks[2] as (camera_url,):
+        blocks = open_store(settings), stream_server(settings), virtual_camera(story.clip)
+    with blocks[0] as store, blocks[1] as redis_url, blocks[2] as camera_url:
         key = first_key(store)
         assert key is not None  # the database is new
         server = api_server(settings, store, redis_url, nets, registry)

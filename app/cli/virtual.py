@@ -4,7 +4,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -15,22 +15,22 @@ USER = "cardea"
 
 
 @contextmanager
-def virtual_camera(clips: Sequence[Path]) -> Iterator[list[str]]:
-    """Run `cardea camera` with these clips behind a password and yield their URLs, password included.
+def virtual_camera(clip: Path) -> Iterator[str]:
+    """Run `cardea camera` with this clip behind a password and yield its URL, password included.
 
     Raises:
         SetupError: it did not start; its own words went to stderr.
     """
     password = secrets.token_urlsafe(12)
-    command = [sys.executable, "-m", "app", "camera", *map(str, clips), "--port", "0", "--user", USER]
+    command = [sys.executable, "-m", "app", "camera", str(clip), "--port", "0", "--user", USER]
     environment = os.environ | {"CARDEA_CAMERA_PASSWORD": password}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
-            urls = [process.stdout.readline().strip() for _ in clips]
-            if not all(urls):
-                raise SetupError("the virtual camera did not start")
-            yield [_with_login(url, password) for url in urls]
+            url = process.stdout.readline().strip()
+            if not url:
+                raise SetupError(f"the virtual camera did not start with {clip}")
+            yield _with_login(url, password)
         finally:
             process.terminate()
 

@@ -1,0 +1,25 @@
+"""`cardea bench WHAT`: measurements as JSON on stdout, progress on stderr."""
+
+import argparse
+
+from app.cli import bench_cameras, bench_gate, print_json
+
+BENCHES = {
+    "cameras": (bench_cameras, "cores, latency and stage costs of N cameras over real RTSP"),
+    "gate": (bench_gate, "exit and open rates of the motion gate on clips with truth"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one sub-command per benchmark."""
+    benches = parser.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    for name, (module, summary) in BENCHES.items():
+        bench = benches.add_parser(name, help=summary, description=summary)
+        module.add_arguments(bench)
+        bench.add_argument("--json", action="store_true", help="print JSON on one line (else indented)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one benchmark and print its figures."""
+    print_json(BENCHES[arguments.bench][0].run(arguments), indent=None if arguments.json else 2)
+    return 0
