@@ -9,7 +9,6 @@ import platform
 import sys
 import tempfile
 import time
-
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
