@@ -80,6 +80,7 @@ class Visit:
     decision: Decision | None = None
     person: str | None = None  # of a granted or denied visit
     held: set[Reason] = field(default_factory=set)  # what kept a matched person from being named
+    refused: Reason = Reason.NO_FACE  # why none of its faces was usable, while that is so
 
     def add(self, vote: Vote, frame: Frame) -> None:
         """Count a shot of this face."""
@@ -134,6 +135,10 @@ class Visits:
         else:
             visit.odd = [vote]
         return False
+
+    def doubts(self, track: int) -> bool:
+        """Return whether the last shot of a track was unlike the others, so that the next one is wanted at once."""
+        return track in self._open and bool(self._open[track].odd)
 
     def split(self, old: int, new: int) -> None:
         """End the visit of track `old`; the face that replaced it starts track `new` with its own shots alone."""
@@ -256,7 +261,7 @@ class Visits:
         if not votes:
             if visit.seen - visit.opened < self._rules.worth:
                 return None
-            return _verdict(visit, Decision.UNDECIDED, tuple(sorted(visit.held)) or (Reason.NO_FACE,), [])
+            return _verdict(visit, Decision.UNDECIDED, (visit.refused,), [])
         named = sum(vote.person is not None for vote in votes)
         ambiguous = sum(vote.ambiguous for vote in votes)
         strangers = len(votes) - named - ambiguous
@@ -271,8 +276,8 @@ class Visits:
 
     def note(self, track: int, reason: Reason) -> None:
         """Remember why a face of this track could not be used; it explains an undecided visit."""
-        if track in self._open and not self._open[track].votes:
-            self._open[track].held = {reason}
+        if track in self._open:
+            self._open[track].refused = reason
 
 
 def _settle(visit: Visit, verdict: Verdict | None) -> list[Verdict]:

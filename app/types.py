@@ -167,6 +167,17 @@ class Match:
     margin: float  # similarity minus that of the nearest template of any other person; 2 when there is no other
 
 
+@dataclass(frozen=True, slots=True)
+class GalleryChanges:
+    """What a gallery must do to follow its building; row i of `vectors` is a template of ``owners[i]``."""
+
+    sequence: int  # of the last change in here
+    changed: frozenset[str]  # persons whose earlier templates are void
+    persons: dict[str, Person]  # those of `changed` that have templates now
+    owners: tuple[str, ...]  # (n,) person ids
+    vectors: Array  # (n, d) unit rows
+
+
 class Decision(StrEnum):
     """What the door is told."""
 
@@ -220,7 +231,7 @@ class AccessEvent:
     person: str | None  # id, for granted and denied only
     person_name: str | None
     similarity: float | None
-    threshold: float
+    threshold: float | None  # None when there was no usable face to compare
     margin: float | None
     quality: float | None
     box: tuple[float, float, float, float] | None  # x1 y1 x2 y2, share of the picture, 0..1

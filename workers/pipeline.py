@@ -70,8 +70,9 @@ class CameraPipeline:
         motion = self._still_or_moving(glance, frame)
         persons = self._detect(glance, motion, frame)
         faces = self._find_faces(persons, motion, frame)
+        width, height = frame.picture.width, frame.picture.height
         with self.stages.measure("other"):
-            tracks = self._tracker.update(persons, faces, frame.clock)
+            tracks = self._tracker.update(persons, faces, frame.clock, width, height)
             self._visits.follow(tracks, frame)
             shots = self._choose(frame, tracks, faces)
         self._recognise(frame, shots)
@@ -140,8 +141,8 @@ class CameraPipeline:
         shots = self._shots.offer(frame, tracks, faces)
         for track, reason in self._shots.rejected.items():
             self._visits.note(track, reason)
-        for track in self._tracker.ended:
-            self._shots.forget(track.id)
+        for ended in self._tracker.ended:
+            self._shots.forget(ended.id)
         return shots
 
     def _recognise(self, frame: Frame, shots: list[FaceShot]) -> None:
@@ -156,7 +157,8 @@ class CameraPipeline:
         for shot, vector, match in zip(shots, vectors, matches, strict=True):
             if self._visits.hear(frame, shot, vector, match, threshold):
                 self._visits.split(shot.track, self._tracker.split(shot.track).id)
-                self._shots.forget(shot.track)
+            if self._visits.doubts(shot.track):
+                self._shots.forget(shot.track)  # the next face is taken at once
 
 
 def _covered(regions: Array, boxes: Array) -> Array:

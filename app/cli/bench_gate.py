@@ -18,15 +18,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.cli.visit_clips import WARM_UP, Raster, VisitClip, video_frames, visit_clips
+from app.cli.visit_clips import WARM_UP, VisitClip, video_frames, visit_clips
+from app.types import Picture
 from app.vision.artefact import shipped
 from app.vision.detector import Detector
 from app.vision.gate import Gate, make_gate, moving
+from workers.picture import ArrayPicture
 
 PROTECT_EVERY = 0.32  # s
 EXITED_SHARE = 0.1  # of one second's frames may be open once the gate has "exited"
 CERTAIN = 0.5  # score from which the net's own finding counts as a person on a video without truth
-TIMED_FRAMES = 100
+TIMED_FRAMES = 60
 DRAWS = 2000  # of the bootstrap over clips
 NOBODY = np.zeros((0, 4), np.float32)
 
@@ -54,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stem", choices=("half", "cut"), help="where the features come from; the card's choice")
     parser.add_argument("--noise", choices=("clean", "seed"), default="clean", help="seed: noise as published")
     parser.add_argument("--fps", type=float, default=12.5)
-    parser.add_argument("--json", action="store_true", help="print JSON on one line")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -155,21 +156,23 @@ def summary(counts: dict[str, Counts]) -> dict[str, Any]:
 def rate(hits: Sequence[int], totals: Sequence[int]) -> dict[str, Any]:
     """Return the pooled rate with two 95 % intervals.
 
-    ``clips``: bootstrap over clips, for frames of one clip are alike; it is blind where every clip agrees.
-    ``wilson``: over frames as if they were independent, so too narrow, but never empty.
+    ``clips95``: bootstrap over clips, for frames of one clip are alike; blind where all clips agree, absent for one.
+    ``wilson95``: over frames as if they were independent, so too narrow, but never empty.
     """
     hit, total = np.array(hits, np.float64), np.array(totals, np.float64)
-    if not total.sum():
+    hit, total = hit[total > 0], total[total > 0]
+    if not len(total):
         return {"rate": None, "of": 0}
-    rows = np.random.default_rng(0).integers(0, len(hit), (DRAWS, len(hit)))
-    sums = total[rows].sum(axis=1)
-    drawn = hit[rows].sum(axis=1)[sums > 0] / sums[sums > 0]
-    return {
+    pooled = {
         "rate": round(float(hit.sum() / total.sum()), 4),
         "of": int(total.sum()),
-        "clips95": [round(float(bound), 4) for bound in np.quantile(drawn, [0.025, 0.975])],
         "wilson95": [round(bound, 4) for bound in wilson(hit.sum(), total.sum())],
     }
+    if len(total) == 1:
+        return pooled
+    rows = np.random.default_rng(0).integers(0, len(hit), (DRAWS, len(hit)))
+    drawn = hit[rows].sum(axis=1) / total[rows].sum(axis=1)
+    return {**pooled, "clips95": [round(float(bound), 4) for bound in np.quantile(drawn, [0.025, 0.975])]}
 
 
 def wilson(hits: float, total: float) -> tuple[float, float]:
@@ -187,7 +190,7 @@ def judged_by_net(path: Path, detector: Detector, rule: str, fps: float) -> dict
     native = cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS)
     opened, peopled = [], []
     for index, image in video_frames(path, native, fps):
-        picture = Raster(image)
+        picture = ArrayPicture(image)
         glance = detector.look(picture)
         motion = gate.update(glance.features, index / native, hold=False)
         found = detector.finish(glance)
@@ -205,7 +208,7 @@ def judged_by_net(path: Path, detector: Detector, rule: str, fps: float) -> dict
 
 def timings(clip: VisitClip, detectors: dict[str, Detector], rule: str) -> dict[str, float]:
     """Return the median CPU ms of a still and an open frame per stem, and of the net alone, measured in turns."""
-    pictures = [picture for _, picture in clip.pictures(clip.fps, "clean")][:: max(clip.frames // TIMED_FRAMES, 1)]
+    pictures = [picture for _, picture in clip.pictures(clip.fps * TIMED_FRAMES / clip.frames, "clean")]
     gates = {stem: make_gate(rule) for stem in detectors}
     spent: dict[str, list[float]] = {}
     for turn, picture in enumerate(pictures):
@@ -220,12 +223,12 @@ def timings(clip: VisitClip, detectors: dict[str, Detector], rule: str) -> dict[
     return {name: round(float(np.median(seconds)) * 1e3, 2) for name, seconds in spent.items()}
 
 
-def _still(detector: Detector, gate: Gate, picture: Raster, clock: float) -> None:
+def _still(detector: Detector, gate: Gate, picture: Picture, clock: float) -> None:
     """Do what a frame that exits costs."""
     gate.update(detector.look(picture).features, clock, hold=False)
 
 
-def _open(detector: Detector, gate: Gate, picture: Raster, clock: float) -> None:
+def _open(detector: Detector, gate: Gate, picture: Picture, clock: float) -> None:
     """Do what a frame that goes on costs, as far as the motion filter."""
     glance = detector.look(picture)
     motion = gate.update(glance.features, clock, hold=True)

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from app.photos import read_photo
 from app.types import Image
 from app.vision.faces import FaceFinder
 from workers.simulator.encode import encode
@@ -43,6 +41,6 @@ def _empty(scene: Image, seconds: float) -> Iterator[Image]:
 
 
 def _cut(portrait: bytes, finder: FaceFinder) -> Cutout:
-    image = cv2.imdecode(np.frombuffer(portrait, np.uint8), cv2.IMREAD_COLOR)
+    image = read_photo(portrait).image
     faces = finder.find(image)
     return cut_out(image, faces.boxes[int(faces.scores.argmax())])

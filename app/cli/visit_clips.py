@@ -18,36 +18,12 @@ from numpy.typing import NDArray
 
 from app.errors import SetupError
 from app.types import Image
+from workers.picture import ArrayPicture
 
 PEOPLE = 255  # grey level of people in a mask
 LEAST_PEOPLE = 0.002  # share of a mask that must be people for the frame to count as moving
 WARM_UP = 5  # frames in the beginning that count as neither
 GRACE = 10.0  # s after a permanent change that are judged by the time to exit, not as still frames
-
-
-@dataclass(frozen=True, slots=True)
-class Raster:
-    """A picture that is already in memory, BGR (H, W, 3)."""
-
-    pixels: Image
-
-    @property
-    def width(self) -> int:
-        """Width in pixels."""
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        """Height in pixels."""
-        return int(self.pixels.shape[0])
-
-    def scaled(self, width: int, height: int) -> Image:
-        """Return the whole picture resized by area averaging."""
-        return np.asarray(cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-    def image(self) -> Image:
-        """Return the picture itself."""
-        return self.pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +52,10 @@ class VisitClip:
         """File name without its ending."""
         return self.path.stem
 
-    def pictures(self, fps: float, noise: str) -> Iterator[tuple[int, Raster]]:
+    def pictures(self, fps: float, noise: str) -> Iterator[tuple[int, ArrayPicture]]:
         """Yield (frame number, picture) as a camera of `fps` would show the clip; `noise` is ``clean`` or ``seed``."""
         for index, image in video_frames(self.path, self.fps, fps):
-            yield index, Raster(image if noise == "clean" else with_seed_noise(image, self.name, index))
+            yield index, ArrayPicture(image if noise == "clean" else with_seed_noise(image, self.name, index))
 
 
 def visit_clips(folder: Path) -> list[VisitClip]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from app.api.app import create_app
+from app.api.app import ApiServer, create_app
 from app.api.services import Services
 from app.errors import SetupError
 from app.settings import Settings
@@ -30,7 +30,7 @@ def api_server(
         log_config=None,
         timeout_graceful_shutdown=5,
     )
-    return uvicorn.Server(config)
+    return ApiServer(config, services)
 
 
 @contextmanager

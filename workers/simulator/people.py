@@ -47,9 +47,9 @@ def cut_out(portrait: Image, face: Array) -> Cutout:
     cv2.setRNGSeed(0)
     cv2.grabCut(part, mask, (0, 0, 0, 0), models[0], models[1], 5, cv2.GC_INIT_WITH_MASK)
     solid = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    alpha = cv2.GaussianBlur(solid.astype(np.float32), (0, 0), 1.5)
-    return Cutout(part, alpha)
+    closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    alpha = cv2.GaussianBlur(closed.astype(np.float32), (0, 0), 1.5)
+    return Cutout(part, np.asarray(alpha, np.float32))
 
 
 def hallway(width: int, height: int) -> Image:
