@@ -6,7 +6,11 @@
     ├── StoreError
     │   ├── NotFoundError    no such row in this building
     │   ├── ConflictError    the row exists already or was changed meanwhile
-    │   └── StaleOwnerError  another worker has taken this camera over: the event must not be written
+    │   │   └── RevisionError    it was changed meanwhile: read it again
+    │   ├── CursorError      a page token was not made here
+    │   ├── StaleOwnerError  another worker has taken this camera over: the event must not be written
+    │   └── StoreUnavailableError  the database does not answer now: try again
+    ├── StreamUnavailableError  the event stream does not take events now: try again
     └── SetupError           the surroundings are wrong; the message says what to do next
 
 The API turns each into a problem with a stable type; the docstring's first line is the problem's title.
@@ -45,8 +49,24 @@ class ConflictError(StoreError):
     """It exists already or was changed meanwhile."""
 
 
+class RevisionError(ConflictError):
+    """It was changed meanwhile."""
+
+
+class CursorError(StoreError):
+    """The page token is not valid."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store does not answer."""
+
+
 class StaleOwnerError(StoreError):
     """Another worker owns this camera now."""
+
+
+class StreamUnavailableError(CardeaError):
+    """The event stream does not answer."""
 
 
 class SetupError(CardeaError):

@@ -28,11 +28,11 @@ class Numbering:
     last: int = 0
     _lock: Lock = field(default_factory=Lock)
 
-    def next(self) -> tuple[str, int]:
-        """Return the id and the sequence number of a new event."""
+    def publish(self, make: Callable[[str, int], Event], publish: Callable[[Event], None]) -> None:
+        """Make the next event from its id and sequence number, and publish it before any later one."""
         with self._lock:
             self.last += 1
-            return f"{self.camera.id}.{self.camera.owner_epoch}.{self.last}", self.last
+            publish(make(f"{self.camera.id}.{self.camera.owner_epoch}.{self.last}", self.last))
 
 
 class WatchedCamera:
@@ -73,7 +73,7 @@ class WatchedCamera:
             return
         started = time.monotonic()
         for verdict in self.pipeline.process(frame, may_grant=may_grant(started)):
-            self._publish(self._access_event(verdict, frame, started))
+            self._announce(verdict, frame, started)
 
     def close(self) -> None:
         """Have the last word on all visits: this camera is watched no longer, or not by us."""
@@ -81,7 +81,12 @@ class WatchedCamera:
 
     def _close_visits(self, clock: float) -> None:
         for verdict in self.pipeline.close(clock):
-            self._publish(self._access_event(verdict, verdict.frame, verdict.frame.clock))
+            self._announce(verdict, verdict.frame, verdict.frame.clock)
+
+    def _announce(self, verdict: Verdict, frame: Frame, started: float) -> None:
+        self._numbering.publish(
+            lambda identity, sequence: self._access_event(identity, sequence, verdict, frame, started), self._publish
+        )
 
     def _state_changed(self, state: CameraState, detail: str) -> None:
         """Publish a new state; called by the reader's thread."""
@@ -89,10 +94,9 @@ class WatchedCamera:
         if previous is CameraState.ONLINE:
             self._lost.append(time.monotonic())
             self._ready.set()
-        identity, sequence = self._numbering.next()
         camera = self.camera
-        self._publish(
-            CameraEvent(
+        self._numbering.publish(
+            lambda identity, sequence: CameraEvent(
                 identity,
                 sequence,
                 camera.owner_epoch,
@@ -102,12 +106,14 @@ class WatchedCamera:
                 previous,
                 detail,
                 datetime.now(UTC),
-            )
+            ),
+            self._publish,
         )
 
-    def _access_event(self, verdict: Verdict, frame: Frame, started: float) -> AccessEvent:
+    def _access_event(
+        self, identity: str, sequence: int, verdict: Verdict, frame: Frame, started: float
+    ) -> AccessEvent:
         """Write a verdict down; its times follow the monotonic clock from the capture on."""
-        identity, sequence = self._numbering.next()
         camera, shot = self.camera, verdict.shot
         decided = time.monotonic()
         width, height = verdict.frame.picture.width, verdict.frame.picture.height

@@ -1,0 +1,165 @@
+"""An event as the world sees it: CloudEvents 1.0 in JSON, structured mode, and the Redis stream that carries it.
+
+Consumers match on these names, so within ``v1`` fields are only ever added. `examples/README.md` explains each field
+and what a consumer must check before it opens a door.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.errors import SetupError, StreamUnavailableError
+from app.types import AccessEvent, CameraEvent, Event
+
+ANSWER_SECONDS = 2.0  # a server that is silent for longer is taken for gone
+REMEMBER_SECONDS = 7 * 24 * 3600  # how long a second copy of an event is recognised
+
+# Adds an event unless its id was added before, in one atomic step: a sender whose answer was lost, or who died before
+# it could note the success, just sends again. The id is remembered in a key of its own, because the stream is trimmed.
+ADD_ONCE = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return false end
+local entry = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[2])
+redis.call('SET', KEYS[2], entry, 'EX', ARGV[3])
+return entry
+"""
+
+
+class EventStream:
+    """The stream of all events, in any Redis from 6.2 on or Valkey. Threads may share it.
+
+    The server must not evict keys (``maxmemory-policy noeviction``, the default): it would forget what was sent.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, with its password.
+        key: of the stream.
+        length: events kept, about.
+    """
+
+    def __init__(self, url: str, key: str, length: int) -> None:
+        """Prepare the client; nothing is connected yet.
+
+        Raises:
+            SetupError: the URL cannot be read.
+        """
+        try:
+            self._client = redis.Redis.from_url(
+                url,
+                protocol=2,
+                decode_responses=True,
+                socket_timeout=ANSWER_SECONDS,
+                socket_connect_timeout=ANSWER_SECONDS,
+                retry=Retry(NoBackoff(), 0),  # trying again is the sender's business
+            )
+        except ValueError:  # its text may repeat the password
+            raise SetupError("the Redis URL cannot be read; it begins with redis://, rediss:// or unix://") from None
+        self._key = key
+        self._length = length
+        self._add_once = self._client.register_script(ADD_ONCE)
+
+    def add(self, event: Event, has_snapshot: bool) -> bool:
+        """Append the event; False when the stream has or had it already.
+
+        Raises:
+            StreamUnavailableError: no answer, or none that helps. The event may have been added: add it again.
+        """
+        message = json.dumps(to_cloud_event(event, has_snapshot), ensure_ascii=False, separators=(",", ":"))
+        try:
+            entry = self._add_once(
+                keys=[self._key, f"{self._key}:sent:{event.id}"], args=[self._length, message, REMEMBER_SECONDS]
+            )
+        except redis.RedisError as error:
+            raise StreamUnavailableError(f"the event stream took no event: {error}") from error
+        return entry is not None
+
+    def check(self) -> None:
+        """Ask the server for a sign of life.
+
+        Raises:
+            StreamUnavailableError: it gives none.
+        """
+        try:
+            self._client.ping()
+        except redis.RedisError as error:
+            raise StreamUnavailableError(f"the event stream does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def to_cloud_event(event: Event, has_snapshot: bool = True) -> dict[str, Any]:
+    """Return the event as a JSON-safe mapping; ``sequence`` grows per camera when compared as text.
+
+    Args:
+        event: as it is now, so that an erased person is in no later message.
+        has_snapshot: whether the picture of an access event can be fetched.
+    """
+    if isinstance(event, AccessEvent):
+        kind, subject, moment = f"access.{event.decision}", f"visits/{event.visit}", event.decided_at
+        data = _access_data(event, has_snapshot)
+    else:
+        kind, subject, moment = "camera.state", f"cameras/{event.camera}", event.at
+        data = _camera_data(event)
+    return {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": f"/buildings/{event.building}/cameras/{event.camera}",
+        "type": f"org.cardea.{kind}.v1",
+        "subject": subject,
+        "time": _time(moment),
+        "sequence": f"{event.owner_epoch:010d}.{event.sequence:012d}",
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+
+
+def _access_data(event: AccessEvent, has_snapshot: bool) -> dict[str, Any]:
+    return {
+        "sequence": event.sequence,
+        "owner_epoch": event.owner_epoch,
+        "building": event.building,
+        "camera": event.camera,
+        "door": event.door,
+        "visit": event.visit,
+        "decision": str(event.decision),
+        "reasons": [str(reason) for reason in event.reasons],
+        "person": None if event.person is None else {"id": event.person, "name": event.person_name},
+        "similarity": _rounded(event.similarity),
+        "threshold": _rounded(event.threshold),
+        "margin": _rounded(event.margin),
+        "quality": _rounded(event.quality),
+        "box": None if event.box is None else [_rounded(edge) for edge in event.box],
+        "nets": event.nets,
+        "captured_at": _time(event.captured_at),
+        "decided_at": _time(event.decided_at),
+        "expires_at": _time(event.expires_at),
+        "latency_ms": {stage: round(float(spent), 2) for stage, spent in event.latency_ms.items()},
+        "snapshot": f"/v1/buildings/{event.building}/events/{event.id}/snapshot" if has_snapshot else None,
+    }
+
+
+def _camera_data(event: CameraEvent) -> dict[str, Any]:
+    return {
+        "sequence": event.sequence,
+        "owner_epoch": event.owner_epoch,
+        "building": event.building,
+        "camera": event.camera,
+        "state": str(event.state),
+        "previous": None if event.previous is None else str(event.previous),
+        "detail": event.detail,
+        "at": _time(event.at),
+    }
+
+
+def _time(moment: datetime) -> str:
+    """Return RFC 3339 in UTC, to the microsecond."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _rounded(share: float | None) -> float | None:
+    """Return four decimals: float32 has no more to say that anybody could use."""
+    return None if share is None else round(float(share), 4)
