@@ -41,7 +41,7 @@ def enrol_portrait(store: Store, name: str, data: bytes, nets: tuple[FaceFinder,
     with store.session() as session:
         person = people.create(session, "main", PersonFields(name)).id
         new = NewPhoto(data, photo.media_type, photo.width, photo.height, enrolment.quality.score)
-        people.add_photo(session, "main", person, new, nets[1].card.id, enrolment.vector)
+        people.add_photo(session, "main", person, new, embedder=nets[1].card.id, vector=enrolment.vector)
     return person
 
 

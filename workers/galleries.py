@@ -30,9 +30,14 @@ class Galleries:
         """
         before = self.sequences()
         wanted = galleries.sequences(session)
-        kept = {building: self._galleries.get(building) or Gallery(self._embedder.dimension) for building in wanted}
+        kept = {building: self._kept(building, sequence) for building, sequence in wanted.items()}
         for building, gallery in kept.items():
             if gallery.sequence < wanted[building]:
                 gallery.apply(galleries.changes_since(session, building, gallery.sequence, self._embedder.card.id))
         self._galleries = kept
         return self.sequences() != before
+
+    def _kept(self, building: str, wanted: int) -> Gallery:
+        """Return the gallery to go on with: a new one when the store went back, because a backup was restored."""
+        gallery = self._galleries.get(building)
+        return gallery if gallery is not None and gallery.sequence <= wanted else Gallery(self._embedder.dimension)

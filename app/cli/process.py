@@ -13,7 +13,6 @@ from app.events import EventStream
 from app.settings import Settings
 from app.store import keys
 from app.store.engine import Store
-from app.store.migration import upgrade
 from app.types import Event
 from workers.metrics import WorkerMetrics, send_latency
 from workers.outbox import OutboxSender
@@ -34,7 +33,7 @@ def open_store(settings: Settings) -> Iterator[Store]:
     """
     store = Store(settings.database())
     try:
-        upgrade(store.engine)
+        store.migrate()
         yield store
     finally:
         store.close()

@@ -93,12 +93,11 @@ def door_controller(redis_url: str, folder: Path) -> Iterator[subprocess.Popen[s
     script = str(ROOT / "examples" / "door_controller.py")
     command = [sys.executable, script, "--url", redis_url, "--memory", str(folder / "seen.db"), "--door", "front"]
     with (folder / "controller.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
 
 
 @pytest.fixture

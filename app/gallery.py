@@ -1,0 +1,114 @@
+"""Who a face looks like: exact search over the templates of one building. The only file that imports FAISS.
+
+A gallery is never changed in place: a change makes a new index beside the old one and swaps them, so a search sees
+either everything or nothing of it, and somebody erased is gone for every search that begins afterwards.
+"""
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from app.types import Array, GalleryChanges, Match, Person
+
+ALONE = 2.0  # margin when there is no other person: the distance between the ends of the cosine's range
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """One state of a gallery; row i of `vectors` is a template of ``persons[owners[i]]``."""
+
+    sequence: int
+    persons: dict[str, Person]
+    owners: tuple[str, ...]  # (n,) person ids
+    vectors: faiss.IndexFlatIP
+    widest: int  # templates of the person who has most
+
+
+class Gallery:
+    """The templates of one building, of one embedder. One thread applies changes, any number search.
+
+    Args:
+        dimension: length of a template.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self._dimension = dimension
+        self._changing = threading.Lock()
+        self._index = _Index(0, {}, (), faiss.IndexFlatIP(dimension), 0)
+
+    @property
+    def sequence(self) -> int:
+        """The building's gallery sequence that this gallery has reached; 0 before the first change."""
+        return self._index.sequence
+
+    @property
+    def templates(self) -> int:
+        """Number of templates."""
+        return len(self._index.owners)
+
+    def person(self, person: str) -> Person | None:
+        """Return a person who has templates here, with the rights as they are now; None for anybody else."""
+        return self._index.persons.get(person)
+
+    def apply(self, changes: GalleryChanges) -> None:
+        """Follow the building; an empty gallery takes the changes since 0.
+
+        Costs a copy of the index: some 10 ms with 10,000 templates of 192 numbers, measured.
+
+        Raises:
+            ValueError: the changes are older than the gallery, or their vectors are not unit rows of its dimension.
+        """
+        vectors = np.ascontiguousarray(changes.vectors, np.float32).reshape(len(changes.owners), self._dimension)
+        _check(vectors, self._dimension)
+        with self._changing:
+            old = self._index
+            if changes.sequence < old.sequence:
+                raise ValueError(f"changes up to {changes.sequence} for a gallery at {old.sequence}")
+            stay = [row for row, owner in enumerate(old.owners) if owner not in changes.changed]
+            owners = tuple(old.owners[row] for row in stay) + changes.owners
+            persons = {key: person for key, person in old.persons.items() if key not in changes.changed}
+            index = faiss.IndexFlatIP(self._dimension)
+            index.add(old.vectors.reconstruct_n(0, len(old.owners))[stay])
+            index.add(vectors)
+            widest = max(Counter(owners).values(), default=0)
+            self._index = _Index(changes.sequence, persons | changes.persons, owners, index, widest)
+
+    def search(self, vectors: Array) -> list[Match]:
+        """Return for each row the nearest person, by the best of the person's templates.
+
+        Args:
+            vectors: (q, d) unit rows.
+
+        Raises:
+            ValueError: the vectors are not unit rows of the gallery's dimension.
+        """
+        queries = np.ascontiguousarray(vectors, np.float32)
+        _check(queries, self._dimension)
+        index = self._index
+        if not index.owners:
+            return [Match(None, -1.0, ALONE) for _ in queries]
+        faiss.omp_set_num_threads(1)  # OpenMP counts per calling thread, so it has to be said here
+        # Of so many nearest templates at least one belongs to a second person, if there is one.
+        count = min(index.widest + 1, len(index.owners))
+        similarities, rows = index.vectors.search(queries, count)
+        return [_match(index, *found) for found in zip(similarities, rows, strict=True)]
+
+
+def _match(index: _Index, similarities: Array, rows: NDArray[np.int64]) -> Match:
+    """Return the first person of rows sorted by similarity, and how far the first row of another one is."""
+    nearest = index.owners[rows[0]]
+    others = (float(value) for value, row in zip(similarities, rows, strict=True) if index.owners[row] != nearest)
+    best = float(similarities[0])
+    second = next(others, None)
+    return Match(index.persons[nearest], min(best, 1.0), ALONE if second is None else best - second)
+
+
+def _check(vectors: Array, dimension: int) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != dimension:
+        raise ValueError(f"expected rows of {dimension} numbers, got {vectors.shape}")
+    if not np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3):  # NaN is never less
+        raise ValueError("every row must be of unit length")

@@ -1,0 +1,188 @@
+"""The database behind a URL: connections, transactions, migrations.
+
+`Store.session` is the only place that commits or rolls back, and it does so once. `Store.reading` sees one moment of
+the database and cannot write. SQLite and PostgreSQL behave alike from here on.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy.orm import Session
+
+from app.errors import SetupError, StoreUnavailableError
+
+LOCK_SECONDS = 5  # how long a statement waits for somebody else's transaction
+
+# What a query returns is what the database holds now, whatever the session has seen before. (`Session.get` needs to be
+# told so each time.)
+FRESH = {"populate_existing": True, "synchronize_session": False}
+READING: dict[str, dict[str, Any]] = {
+    "sqlite": {"reading": True},  # see _begin_sqlite
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+
+# A network that is cut shows itself in about ten seconds, instead of after two hours.
+POSTGRESQL_CONNECT = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
+}
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for ``sqlite:///path`` or ``postgresql+psycopg://...``; nothing is connected yet.
+
+    The folder and file of an SQLite database are made here, for their owner alone.
+
+    Raises:
+        SetupError: the URL cannot be used. The message never holds it, because of the password.
+    """
+    try:
+        parsed = make_url(url)
+    except exc.ArgumentError:
+        raise SetupError("the database URL cannot be read; it begins with postgresql:// or sqlite:///") from None
+    if parsed.drivername == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return _sqlite(url, Path(str(parsed.database)))
+    if parsed.drivername == "postgresql+psycopg":
+        return _postgresql(url)
+    raise SetupError(f"cannot store in {parsed.drivername!r}; use postgresql:// or sqlite:/// with a file")
+
+
+def _sqlite(url: str, file: Path) -> Engine:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))  # its log and shared memory take over this mode
+    except OSError as error:
+        raise SetupError(f"the database file {file} cannot be opened: {error.strerror}") from error
+    engine = create_engine(url, hide_parameters=True, pool_size=5, max_overflow=35, pool_timeout=LOCK_SECONDS)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # BEGIN is ours, see _begin_sqlite
+    for pragma in (
+        "journal_mode=wal",
+        # A commit survives SIGKILL with NORMAL too, but a power cut could take the last commits back. A camera's owner
+        # epoch would then be given out twice and new events would bear the ids of old ones. That is worth an fsync.
+        "synchronous=full",
+        "foreign_keys=on",
+        f"busy_timeout={LOCK_SECONDS * 1000}",
+        "secure_delete=on",  # what is erased is overwritten with zeros
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.create_function("lower", 1, _lower, deterministic=True)
+
+
+def _lower(value: str | None) -> str | None:
+    """Stand in for SQLite's own `lower`, which knows the English letters alone."""
+    return None if value is None else value.lower()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin as a reader or as the writer at once: a reader that turns into a writer later may fail without waiting."""
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql(f"PRAGMA query_only={int(reading)}")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _postgresql(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=LOCK_SECONDS,
+        connect_args=POSTGRESQL_CONNECT,
+        isolation_level="READ COMMITTED",
+    )
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+def _prepare_postgresql(connection: Any, _record: object) -> None:
+    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    connection.commit()
+
+
+class Store:
+    """One database. Threads may share it; processes may not."""
+
+    def __init__(self, url: str) -> None:
+        """Prepare the engine.
+
+        Raises:
+            SetupError: the URL cannot be used.
+        """
+        self.engine = make_engine(url)
+        self.sqlite = self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open a transaction that writes; it commits when the block ends and rolls back when the block raises.
+
+        SQLite has one writer at a time: keep the block short and wait for nothing in it.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached or stays locked. The commit may have happened.
+        """
+        with self._scope({}) as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a transaction that cannot write and sees the database as it was at its first query.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+        with self._scope(READING[self.engine.dialect.name]) as session:
+            yield session
+
+    @contextmanager
+    def _scope(self, options: dict[str, Any]) -> Iterator[Session]:
+        session = Session(self.engine, expire_on_commit=False, execution_options=FRESH | options)
+        with self._errors(), session, session.begin():
+            yield session
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (exc.OperationalError, exc.InterfaceError) as error:
+            raise StoreUnavailableError(f"the database does not answer: {error.orig}") from error
+        except exc.TimeoutError as error:
+            raise StoreUnavailableError("all connections to the database are busy") from error
+
+    def migrate(self) -> None:
+        """Bring the tables up to this version of the product; without effect when they are.
+
+        Raises:
+            SetupError: the migrations are not installed beside the package.
+            StoreUnavailableError: the database cannot be reached.
+        """
+        from app.store.migration import upgrade  # noqa: PLC0415 - Alembic costs every process 0.8 s and 38 MB
+
+        with self._errors():
+            upgrade(self.engine)
+
+    def check(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            StoreUnavailableError: it gives none.
+        """
+        with self.reading() as session:
+            session.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()

@@ -1,0 +1,94 @@
+"""Events as rows and back. What queries ask for has columns, the rest is the row's `detail`."""
+
+from datetime import datetime
+from typing import Any
+
+from app.store.tables import EventRow
+from app.types import AccessEvent, CameraEvent, CameraState, Decision, Event, Reason
+
+
+def to_row(event: Event) -> EventRow:
+    """Return the row of an event, without its snapshot."""
+    row = EventRow(
+        id=event.id,
+        building_id=event.building,
+        camera_id=event.camera,
+        owner_epoch=event.owner_epoch,
+        sequence=event.sequence,
+    )
+    if isinstance(event, AccessEvent):
+        row.kind, row.occurred_at, row.detail = "access", event.decided_at, _access_detail(event)
+        row.decision, row.person_id, row.person_name = event.decision.value, event.person, event.person_name
+    else:
+        row.kind, row.occurred_at, row.detail = "camera", event.at, _camera_detail(event)
+    return row
+
+
+def to_event(row: EventRow) -> Event:
+    """Return the event of a row; its snapshot stays in the store."""
+    return _access(row) if row.kind == "access" else _camera(row)
+
+
+def _access_detail(event: AccessEvent) -> dict[str, Any]:
+    return {
+        "door": event.door,
+        "visit": event.visit,
+        "reasons": [reason.value for reason in event.reasons],
+        "similarity": event.similarity,
+        "threshold": event.threshold,
+        "margin": event.margin,
+        "quality": event.quality,
+        "box": event.box,
+        "nets": event.nets,
+        "captured_at": event.captured_at.isoformat(),
+        "expires_at": event.expires_at.isoformat(),
+        "latency_ms": event.latency_ms,
+    }
+
+
+def _access(row: EventRow) -> AccessEvent:
+    detail = row.detail
+    box = detail["box"]
+    return AccessEvent(
+        id=row.id,
+        sequence=row.sequence,
+        owner_epoch=row.owner_epoch,
+        building=row.building_id,
+        camera=row.camera_id,
+        door=detail["door"],
+        visit=detail["visit"],
+        decision=Decision(row.decision or ""),
+        reasons=tuple(Reason(code) for code in detail["reasons"]),
+        person=row.person_id,
+        person_name=row.person_name,
+        similarity=detail["similarity"],
+        threshold=detail["threshold"],
+        margin=detail["margin"],
+        quality=detail["quality"],
+        box=None if box is None else (box[0], box[1], box[2], box[3]),
+        nets=detail["nets"],
+        captured_at=datetime.fromisoformat(detail["captured_at"]),
+        decided_at=row.occurred_at,
+        expires_at=datetime.fromisoformat(detail["expires_at"]),
+        latency_ms=detail["latency_ms"],
+    )
+
+
+def _camera_detail(event: CameraEvent) -> dict[str, Any]:
+    previous = None if event.previous is None else event.previous.value
+    return {"state": event.state.value, "previous": previous, "detail": event.detail}
+
+
+def _camera(row: EventRow) -> CameraEvent:
+    previous = row.detail["previous"]
+    return CameraEvent(
+        id=row.id,
+        sequence=row.sequence,
+        owner_epoch=row.owner_epoch,
+        building=row.building_id,
+        camera=row.camera_id,
+        state=CameraState(row.detail["state"]),
+        previous=None if previous is None else CameraState(previous),
+        detail=row.detail["detail"],
+        at=row.occurred_at,
+    )

@@ -1,0 +1,142 @@
+"""Access and camera events: stored once, for ever, together with their place in the outbox."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sqlalchemy import Select, func, literal, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.errors import CursorError, NotFoundError, StaleOwnerError
+from app.store import buildings, cameras
+from app.store.event_rows import to_event, to_row
+from app.store.paging import decode, page
+from app.store.records import EventFilter, EventRecord, Page
+from app.store.tables import EventRow, Outbox, PersonRow, Snapshot, UtcTime
+from app.types import AccessEvent, CameraEvent, Event
+
+HAS_SNAPSHOT = select(Snapshot.event_id).where(Snapshot.event_id == EventRow.id).exists()
+
+
+def add(session: Session, event: Event) -> bool:
+    """Store an event, its snapshot and its outbox row, and the state of the camera if the event is about that.
+
+    A person who was erased since the decision is left out, and so is the picture; the decision stays.
+
+    Returns:
+        False when this event is stored already, so that sending it again does no harm.
+
+    Raises:
+        StaleOwnerError: the camera has another owner now, or is gone.
+    """
+    owned = cameras.lock_owner(session, event.camera, event.owner_epoch)
+    if session.scalar(select(EventRow.id).where(EventRow.id == event.id)) is not None:
+        return False
+    if not owned:
+        raise StaleOwnerError(f"camera {event.camera!r} is no longer in owner epoch {event.owner_epoch}")
+    if isinstance(event, CameraEvent):
+        cameras.set_state(session, event.camera, event.owner_epoch, event.state, detail=event.detail, at=event.at)
+    else:
+        event = _without_erased(session, event)
+    session.add(to_row(event))
+    session.flush()
+    session.add(Outbox(event_id=event.id))
+    if isinstance(event, AccessEvent) and event.snapshot is not None:
+        session.add(Snapshot(event_id=event.id, image=event.snapshot))
+    session.flush()
+    return True
+
+
+def _without_erased(session: Session, event: AccessEvent) -> AccessEvent:
+    """Return the event without a person who is no longer there.
+
+    The lock makes an erasure that runs now wait for this event, which it then finds.
+    """
+    if event.person is None:
+        return event
+    there = select(PersonRow.id).where(PersonRow.id == event.person, PersonRow.building_id == event.building)
+    if session.scalar(there.with_for_update(read=True, key_share=True)) is not None:
+        return event
+    return replace(event, person=None, person_name=None, snapshot=None)
+
+
+def last_sequence(session: Session, camera: str, owner_epoch: int) -> int:
+    """Return the highest sequence number stored for a camera in an owner epoch; 0 when there is none."""
+    mine = (EventRow.camera_id == camera, EventRow.owner_epoch == owner_epoch)
+    return session.scalar(select(func.max(EventRow.sequence)).where(*mine)) or 0
+
+
+def get(session: Session, building: str, event: str) -> EventRecord:
+    """Return an event.
+
+    Raises:
+        NotFoundError: there is none of this id in this building.
+    """
+    query = select(EventRow, HAS_SNAPSHOT).where(EventRow.building_id == building, EventRow.id == event)
+    found = session.execute(query).one_or_none()
+    if found is None:
+        raise NotFoundError(f"there is no event {event!r} in building {building!r}")
+    row, has_snapshot = found
+    return EventRecord(to_event(row), has_snapshot)
+
+
+def snapshot(session: Session, building: str, event: str) -> bytes:
+    """Return the picture of an event, JPEG.
+
+    Raises:
+        NotFoundError: the event has none or no more, or there is no such event in this building.
+    """
+    query = select(Snapshot.image).join(EventRow, EventRow.id == Snapshot.event_id)
+    image = session.scalar(query.where(EventRow.building_id == building, EventRow.id == event))
+    if image is None:
+        raise NotFoundError(f"there is no snapshot of event {event!r} in building {building!r}")
+    return image
+
+
+def listing(
+    session: Session, building: str, size: int, token: str | None = None, only: EventFilter | None = None
+) -> Page[EventRecord]:
+    """Return events, newest first.
+
+    Raises:
+        NotFoundError: there is no such building.
+        CursorError: the token is not valid.
+    """
+    buildings.get(session, building)
+    query = select(EventRow, HAS_SNAPSHOT).where(EventRow.building_id == building)
+    query = _filtered(query, only or EventFilter())
+    if token is not None:
+        query = query.where(tuple_(EventRow.occurred_at, EventRow.id) < tuple_(*_position(token)))
+    query = query.order_by(EventRow.occurred_at.desc(), EventRow.id.desc()).limit(size + 1)
+    rows = session.execute(query).all()
+    return page(
+        rows,
+        size,
+        lambda row: EventRecord(to_event(row[0]), row[1]),
+        lambda row: (row[0].occurred_at.isoformat(), row[0].id),
+    )
+
+
+def _filtered(query: Select[EventRow, bool], only: EventFilter) -> Select[EventRow, bool]:
+    wanted = {
+        EventRow.kind: only.kind,
+        EventRow.decision: only.decision,
+        EventRow.camera_id: only.camera,
+        EventRow.person_id: only.person,
+    }
+    query = query.where(*(column == value for column, value in wanted.items() if value is not None))
+    if only.since is not None:
+        query = query.where(EventRow.occurred_at >= only.since)
+    if only.until is not None:
+        query = query.where(EventRow.occurred_at < only.until)
+    return query
+
+
+def _position(token: str) -> tuple[object, object]:
+    moment, event = decode(token, 2)
+    try:
+        when = datetime.fromisoformat(moment)
+        if when.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return literal(when.astimezone(UTC), UtcTime()), literal(event)
+    except (ValueError, OverflowError) as error:
+        raise CursorError("the page token belongs to another list") from error

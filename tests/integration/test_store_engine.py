@@ -1,0 +1,223 @@
+"""Transactions, migrations and errors of the store, the same on both databases."""
+
+import contextlib
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from fixtures_store import PostgresServer
+from sqlalchemy import inspect, text, update
+
+from app.errors import ConflictError, SetupError, StoreUnavailableError
+from app.store import buildings, cameras, migration
+from app.store.engine import Store
+from app.store.migration import migrating
+from app.store.records import CameraFields
+from app.store.tables import Base, Building, CameraRow
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'new' / 'cardea.db'}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        server.execute("CREATE DATABASE empty")
+        url = server.url("empty")
+    with contextlib.closing(Store(url)) as store:
+        yield store
+    if request.param == "postgresql":
+        server.execute("DROP DATABASE empty WITH (FORCE)")
+
+
+def test_migrations_make_the_tables_of_the_code(store: Store) -> None:
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrating_twice_changes_nothing(store: Store) -> None:
+    with store.session() as session:
+        buildings.create(session, "tower", "Tower")
+    store.migrate()
+    with store.reading() as session:
+        assert [one.id for one in buildings.listing(session, 10).items] == ["main", "tower"]
+
+
+def test_migrations_go_back_and_forth(empty_store: Store) -> None:
+    empty_store.migrate()
+    with migrating(empty_store.engine) as config:
+        command.downgrade(config, "base")
+    assert inspect(empty_store.engine).get_table_names() == ["alembic_version"]
+    empty_store.migrate()
+    assert set(Base.metadata.tables) < set(inspect(empty_store.engine).get_table_names())
+
+
+def test_a_migration_that_fails_leaves_nothing(empty_store: Store) -> None:
+    with pytest.raises(RuntimeError), migrating(empty_store.engine) as config:
+        command.upgrade(config, "head")
+        raise RuntimeError
+    assert inspect(empty_store.engine).get_table_names() == []
+
+
+def test_processes_that_start_together_migrate_once(empty_store: Store) -> None:
+    stores = [Store(empty_store.engine.url.render_as_string(hide_password=False)) for _ in range(4)]
+    threads = [threading.Thread(target=one.migrate) for one in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in stores:
+        one.close()
+    with empty_store.reading() as session:
+        assert session.scalar(text("SELECT count(*) FROM alembic_version")) == 1
+        assert session.scalar(text("SELECT count(*) FROM buildings")) == 1
+
+
+def test_foreign_keys_hold_after_migrating(empty_store: Store) -> None:
+    empty_store.migrate()
+    with pytest.raises(Exception, match=r"(?i)foreign key"), empty_store.session() as session:
+        session.execute(text("INSERT INTO outbox (event_id) VALUES ('nothing')"))
+
+
+def test_missing_migrations_are_a_clear_error(
+    empty_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration, "FOLDER", tmp_path / "elsewhere")
+    with pytest.raises(SetupError, match="elsewhere"):
+        empty_store.migrate()
+
+
+def test_session_commits_once_or_rolls_back(store: Store) -> None:
+    with store.session() as session:
+        buildings.create(session, "kept", "Kept")
+    with pytest.raises(ConflictError), store.session() as session:
+        buildings.create(session, "lost", "Lost")
+        buildings.create(session, "kept", "Again")
+    with store.reading() as session:
+        assert [one.id for one in buildings.listing(session, 10).items] == ["kept", "main"]
+
+
+def test_reading_cannot_write(store: Store) -> None:
+    with pytest.raises(Exception, match=r"(?i)read-?only"), store.reading() as session:
+        buildings.create(session, "tower", "Tower")
+    with store.session() as session:  # the same connection writes again afterwards
+        buildings.create(session, "tower", "Tower")
+
+
+def test_reading_sees_one_moment(store: Store) -> None:
+    with store.reading() as before:
+        assert buildings.get(before, "main").gallery_sequence == 0
+        with store.session() as session:
+            assert buildings.raise_sequence(session, "main", "somebody") == 1
+        assert buildings.get(before, "main").gallery_sequence == 0
+    with store.reading() as after:
+        assert buildings.get(after, "main").gallery_sequence == 1
+
+
+def test_a_session_sees_what_its_own_statements_wrote(store: Store) -> None:
+    with store.session() as session:
+        made = cameras.create(session, "main", CameraFields("Door", "clip.mp4"))
+        seen = [session.get(Building, "main"), session.get(CameraRow, made.id)]
+        session.execute(update(Building).values(name="Tower"))
+        session.execute(update(CameraRow).values(door="back"))
+        assert buildings.get(session, "main").name == "Tower"
+        assert cameras.get(session, "main", made.id).fields.door == "back"
+        assert None not in seen  # the session knew both rows all the time
+
+
+def test_writers_wait_for_each_other_and_leave_no_gap(store: Store) -> None:
+    seen: list[int] = []
+
+    def write() -> None:
+        for _ in range(10):
+            with store.session() as session:
+                buildings.get(session, "main")  # reads first: on SQLite a lock upgrade would fail here
+                seen.append(buildings.raise_sequence(session, "main", "somebody"))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(1, 41))
+
+
+def test_sqlite_file_is_private(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "cardea.db"
+    with contextlib.closing(Store(f"sqlite:///{file}")) as store:
+        store.migrate()
+        with store.reading() as session:
+            buildings.get(session, "main")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
+    assert modes == {"cardea.db": 0o600, "cardea.db-wal": 0o600, "cardea.db-shm": 0o600}
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_sqlite_pragmas(sqlite_url: str) -> None:
+    with contextlib.closing(Store(sqlite_url)) as store, store.reading() as session:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "secure_delete")
+        assert [session.scalar(text(f"PRAGMA {name}")) for name in names] == ["wal", 2, 1, 5000, 1]
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://root:hush@host/db", "sqlite://", "no url with hush", "postgresql://a:hush@b/c"]
+)
+def test_unusable_urls_are_refused_without_repeating_them(url: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        Store(url)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match="cannot be opened"):
+        Store(f"sqlite:///{tmp_path}/file/cardea.db")
+
+
+def test_a_server_that_is_away_is_an_error_of_ours_without_the_password(tmp_path: Path) -> None:
+    with contextlib.closing(Store(f"postgresql+psycopg://user:hush@/db?host={tmp_path}")) as store:
+        assert "hush" not in repr(store.engine)
+        with pytest.raises(StoreUnavailableError) as caught:
+            store.check()
+    assert "hush" not in str(caught.value) and "hush" not in repr(caught.value.__cause__)
+
+
+def test_a_failing_statement_does_not_show_its_values(store: Store) -> None:
+    with store.session() as session:
+        camera = cameras.create(session, "main", CameraFields("Door", "rtsp://user:hush@camera/1"))
+    with pytest.raises(Exception, match=r"(?i)unique") as caught, store.session() as session:
+        statement = text("INSERT INTO cameras SELECT * FROM cameras WHERE id = :id AND source != :source")
+        session.execute(statement, {"id": camera.id, "source": "hush"})
+    assert "hush" not in str(caught.value)
+
+
+def test_the_store_returns_when_the_server_does(postgres_server: PostgresServer, postgres_url: str) -> None:
+    with contextlib.closing(Store(postgres_url)) as store:
+        store.check()
+        postgres_server.stop()
+        try:
+            with pytest.raises(StoreUnavailableError):
+                store.check()
+        finally:
+            postgres_server.start()
+        store.check()
+        postgres_server.stop()  # unnoticed this time: the pool still holds a connection
+        postgres_server.start()
+        store.check()
+
+
+def test_a_locked_sqlite_file_is_an_error_of_ours(sqlite_url: str) -> None:
+    with contextlib.closing(Store(sqlite_url)) as first, contextlib.closing(Store(sqlite_url)) as second:
+        started = time.monotonic()
+        with first.session() as session:
+            buildings.create(session, "tower", "Tower")
+            with pytest.raises(StoreUnavailableError, match="locked"), second.session() as other:
+                buildings.create(other, "other", "Other")
+    assert time.monotonic() - started >= 4.5
