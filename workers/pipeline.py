@@ -59,7 +59,7 @@ class CameraPipeline:
         self._gate = make_gate(gate)
         self._tracker = Tracker()
         self._shots = BestShots()
-        self._visits = Visits(Rules(alike=nets.embedder.threshold(1, ALIKE_FMR)))
+        self._visits = Visits(Rules(alike=nets.embedder.similarity_at(ALIKE_FMR)))
         self._moved: dict[int, float] = {}  # track -> clock of its last motion
         self.stages = Stages()
 

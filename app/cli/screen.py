@@ -72,6 +72,6 @@ class Screen:
     def kept(self, address: str, key: str, camera: str) -> None:
         """Say how to go on with the running system."""
         self._messages.print(
-            f"Still running until Ctrl-C. API: {address}/docs\nKey: {key}\nTry: "
+            f"Still running until Ctrl-C. API description: {address}/openapi.json\nKey: {key}\nTry: "
             f"curl -H 'Authorization: Bearer {key}' {address}/v1/buildings/main/events"
         )

@@ -1,0 +1,245 @@
+"""Cameras: added, changed and removed while everything runs. No answer ever shows a camera's password."""
+
+import ssl
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from app.api.auth import needs_here
+from app.api.problems import documented, invalid
+from app.api.schemas import (
+    PAGE,
+    BuildingId,
+    Groups,
+    Id,
+    IfMatch,
+    Page,
+    PageSize,
+    PageToken,
+    Patch,
+    Strictly,
+    Text,
+    TextOrNothing,
+    check_if_match,
+    etag,
+    page_of,
+)
+from app.api.services import Serving
+from app.sources import HIDDEN, LONGEST, mask_source, validate_source
+from app.store import cameras
+from app.store.records import CameraFields, CameraRecord, Scope
+from app.types import CameraState
+
+router = APIRouter(prefix="/buildings/{building}/cameras", tags=["cameras"])
+READ = [Depends(needs_here(Scope.VIEWER))]
+WRITE = [Depends(needs_here(Scope.OPERATOR))]
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "name": "Front door",
+    "source": "rtsp://viewer:secret@192.0.2.10/stream1",
+    "door": "front",
+    "groups": [],
+    "fps": 5,
+    "transport": "tcp",
+    "ca_certificate": None,
+    "loop": False,
+    "enabled": True,
+}
+
+
+def _source(value: str) -> str:
+    validate_source(value)
+    return value
+
+
+def _certificate(value: str) -> str:
+    try:
+        ssl.create_default_context().load_verify_locations(cadata=value)
+    except (ssl.SSLError, ValueError, TypeError) as error:  # a TypeError when it is not even ASCII
+        raise ValueError("this is no certificate in PEM form") from error
+    if "PRIVATE KEY" in value:
+        raise ValueError("send the certificate alone: the private key stays with the camera")
+    return value
+
+
+Source = Annotated[str, Field(min_length=1, max_length=LONGEST), AfterValidator(_source)]
+Certificate = Annotated[str, Field(max_length=65_536), AfterValidator(_certificate)]
+Fps = Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)]
+Transport = Literal["tcp", "udp"]
+
+
+class CameraCreate(Strictly):
+    """A camera to watch."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    name: Text
+    source: Source = Field(description="rtsp:// or rtsps:// with user and password, or the path of a video file")
+    door: TextOrNothing = Field("", description="what a consumer of events opens")
+    groups: Groups = Field([], description="groups that may enter here; empty: every enrolled person")
+    fps: Fps = Field(5.0, description="pictures analysed per second")
+    transport: Transport = "tcp"
+    ca_certificate: Certificate | None = Field(None, description="PEM that an rtsps:// camera is verified against")
+    loop: bool = Field(False, description="video files: start again at the end")
+    enabled: bool = True
+
+
+class CameraUpdate(Patch):
+    """What to change about a camera."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"door": "garage", "enabled": False}]})
+
+    name: Text = ""
+    source: Source = ""
+    door: TextOrNothing = ""
+    groups: Groups = Field(default=[])
+    fps: Fps = 5.0
+    transport: Transport = "tcp"
+    ca_certificate: Certificate | None = None
+    loop: bool = False
+    enabled: bool = True
+
+
+class CameraRead(BaseModel):
+    """A camera. `source` is shown without its password."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "cam_1f0c6f4b5a0d4e2b9c7a",
+                    "building": "main",
+                    **_EXAMPLE,
+                    "source": "rtsp://viewer:***@192.0.2.10/stream1",
+                    "worker": "node-1",
+                    "state": "online",
+                    "state_detail": "",
+                    "state_at": "2026-01-01T08:00:02Z",
+                    "revision": 1,
+                    "created_at": "2026-01-01T08:00:00Z",
+                    "updated_at": "2026-01-01T08:00:00Z",
+                }
+            ]
+        }
+    )
+
+    id: str
+    building: str
+    name: str
+    source: str
+    door: str
+    groups: list[str]
+    fps: float
+    transport: str
+    ca_certificate: str | None
+    loop: bool
+    enabled: bool
+    worker: str | None = Field(description="who watches it now")
+    state: CameraState | None = Field(description="null while nobody watches it or nothing is known yet")
+    state_detail: str
+    state_at: datetime | None
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+    @staticmethod
+    def of(record: CameraRecord) -> "CameraRead":
+        """Return the answer for a record."""
+        fields = record.fields
+        watched = record.owner is not None
+        return CameraRead(
+            id=record.id,
+            building=record.building,
+            name=fields.name,
+            source=mask_source(fields.source),
+            door=fields.door,
+            groups=sorted(fields.groups),
+            fps=fields.fps,
+            transport=fields.transport,
+            ca_certificate=fields.ca_certificate,
+            loop=fields.loop,
+            enabled=fields.enabled,
+            worker=record.owner,
+            state=record.state if watched else None,
+            state_detail=record.state_detail if watched else "",
+            state_at=record.state_at if watched else None,
+            revision=record.revision,
+            created_at=record.created_at,
+            updated_at=record.updated_at,
+        )
+
+
+@router.get("", dependencies=READ, responses=documented("not-found", "invalid-page-token"))
+def list_cameras(
+    services: Serving, building: BuildingId, page_size: PageSize = PAGE, page_token: PageToken = None
+) -> Page[CameraRead]:
+    """List cameras by name."""
+    with services.store.reading() as session:
+        return page_of(cameras.listing(session, building, page_size, page_token), CameraRead.of)
+
+
+@router.post("", status_code=201, dependencies=WRITE, responses=documented("not-found"))
+def create_camera(services: Serving, building: BuildingId, body: CameraCreate, response: Response) -> CameraRead:
+    """Add a camera; a worker opens it within a second."""
+    fields = CameraFields(**(_plain(dict(body))))
+    _refuse_mask(fields.source)
+    with services.store.session() as session:
+        record = cameras.create(session, building, fields)
+    response.headers["Location"] = f"/v1/buildings/{building}/cameras/{record.id}"
+    response.headers["ETag"] = etag(record.revision)
+    return CameraRead.of(record)
+
+
+@router.get("/{camera}", dependencies=READ, responses=documented("not-found"))
+def get_camera(services: Serving, building: BuildingId, camera: Id, response: Response) -> CameraRead:
+    """Read one camera and what it is doing."""
+    with services.store.reading() as session:
+        record = cameras.get(session, building, camera)
+    response.headers["ETag"] = etag(record.revision)
+    return CameraRead.of(record)
+
+
+@router.patch("/{camera}", dependencies=WRITE, responses=documented("not-found", "precondition-failed"))
+def update_camera(
+    services: Serving,
+    building: BuildingId,
+    camera: Id,
+    body: CameraUpdate,
+    response: Response,
+    if_match: IfMatch = None,
+) -> CameraRead:
+    """Change a camera; its worker opens it anew. The source as it is shown, without password, leaves it as it was."""
+    changes = _plain(body.changes())
+    with services.store.session() as session:
+        present = cameras.get(session, building, camera)
+        check_if_match(if_match, present.revision)
+        if changes.get("source") == mask_source(present.fields.source):
+            del changes["source"]
+        _refuse_mask(changes.get("source", ""))
+        record = cameras.update(session, building, camera, replace(present.fields, **changes), present.revision)
+    response.headers["ETag"] = etag(record.revision)
+    return CameraRead.of(record)
+
+
+@router.delete(
+    "/{camera}", status_code=204, dependencies=WRITE, responses=documented("not-found", "precondition-failed")
+)
+def delete_camera(services: Serving, building: BuildingId, camera: Id, if_match: IfMatch = None) -> None:
+    """Remove a camera; its events stay."""
+    with services.store.session() as session:
+        check_if_match(if_match, cameras.get(session, building, camera).revision)
+        cameras.delete(session, building, camera)
+
+
+def _plain(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return fields as the store takes them."""
+    return {name: frozenset(value) if name == "groups" else value for name, value in changes.items()}
+
+
+def _refuse_mask(source: str) -> None:
+    """Keep the stars of an answer from being stored as a password."""
+    if HIDDEN in source:
+        raise invalid("#/source", "the source holds *** in place of its password: write the password")

@@ -1,0 +1,133 @@
+"""Photos of persons: each is judged, embedded and kept; the person is recognised from the answer on."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Response, UploadFile
+from pydantic import BaseModel, Field
+
+from app.api.auth import needs_here
+from app.api.problems import documented
+from app.api.receipts import INCOMPLETE, ReceiptRead, answer
+from app.api.schemas import BuildingId, Id, Page
+from app.api.services import Serving
+from app.photos import LONGEST, MAX_BYTES, MAX_PIXELS, MIN_SIDE, enrol, read_photo
+from app.store import erasure, people
+from app.store.records import NewPhoto, PhotoRecord, Scope
+
+router = APIRouter(prefix="/buildings/{building}/persons/{person}/photos", tags=["photos"])
+READ = [Depends(needs_here(Scope.VIEWER))]
+WRITE = [Depends(needs_here(Scope.OPERATOR))]
+
+_REFUSALS = (
+    "not-found",
+    "upload-too-large",
+    "unsupported-media-type",
+    "empty-upload",
+    "truncated-image",
+    "damaged-image",
+    "too-many-pixels",
+    "image-too-small",
+    "animated-image",
+    "unsupported-colour-mode",
+    "unsupported-bit-depth",
+    "no-face",
+    "several-faces",
+    "face-not-upright",
+    "face-unusable",
+    "too-busy",
+)
+_PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class PhotoRead(BaseModel):
+    """A photo without its picture."""
+
+    id: str
+    person: str
+    media_type: str
+    width: int
+    height: int
+    quality: float = Field(description="0 to 1, higher is better")
+    created_at: datetime
+
+    @staticmethod
+    def of(record: PhotoRecord) -> "PhotoRead":
+        """Return the answer for a record."""
+        return PhotoRead(
+            id=record.id,
+            person=record.person,
+            media_type=record.media_type,
+            width=record.width,
+            height=record.height,
+            quality=record.quality,
+            created_at=record.created_at,
+        )
+
+
+@router.get("", dependencies=READ, responses=documented("not-found"))
+def list_photos(services: Serving, building: BuildingId, person: Id) -> Page[PhotoRead]:
+    """List a person's photos, oldest first; there are few, so this is always the last page."""
+    with services.store.reading() as session:
+        found = people.photos(session, building, person)
+    return Page(items=[PhotoRead.of(record) for record in found], next_page_token="")
+
+
+@router.post(
+    "",
+    status_code=201,
+    dependencies=WRITE,
+    responses=documented(*_REFUSALS),
+    description=f"""Add a photo that shows the person's face, and nobody else's, upright and from the front.
+
+JPEG, PNG or WebP, at most {MAX_BYTES // 1_000_000} MB, {MAX_PIXELS // 1_000_000} megapixels, {MIN_SIDE} pixels on the
+short side. EXIF orientation is applied. What is kept is an upright JPEG of at most {LONGEST} pixels without metadata;
+the template is made from exactly that.""",
+)
+def add_photo(
+    services: Serving,
+    building: BuildingId,
+    person: Id,
+    photo: Annotated[UploadFile, File(description="the picture")],
+    response: Response,
+) -> PhotoRead:
+    """Add a photo."""
+    with services.store.reading() as session:
+        people.get(session, building, person)
+    with services.turnstile.turn():
+        accepted = read_photo(photo.file.read(MAX_BYTES + 1))
+        enrolment = enrol(accepted, services.finder, services.embedder)
+    new = NewPhoto(accepted.encoded, accepted.media_type, accepted.width, accepted.height, enrolment.quality.score)
+    with services.store.session() as session:
+        record = people.add_photo(
+            session, building, person, new, embedder=services.embedder.card.id, vector=enrolment.vector
+        )
+    response.headers["Location"] = f"/v1/buildings/{building}/persons/{person}/photos/{record.id}"
+    return PhotoRead.of(record)
+
+
+@router.get("/{photo}", dependencies=READ, responses=documented("not-found"))
+def get_photo(services: Serving, building: BuildingId, person: Id, photo: Id) -> PhotoRead:
+    """Read what is known about a photo."""
+    with services.store.reading() as session:
+        return PhotoRead.of(people.photo(session, building, person, photo))
+
+
+@router.get(
+    "/{photo}/image",
+    dependencies=READ,
+    response_class=Response,
+    responses=documented("not-found") | {200: {"content": {"image/jpeg": {}}, "description": "The picture"}},
+)
+def get_photo_image(services: Serving, building: BuildingId, person: Id, photo: Id) -> Response:
+    """Read the picture itself."""
+    with services.store.reading() as session:
+        record = people.photo(session, building, person, photo)
+        image = people.photo_image(session, building, person, photo)
+    return Response(image, headers=_PRIVATE, media_type=record.media_type)
+
+
+@router.delete("/{photo}", dependencies=WRITE, responses=documented("not-found") | INCOMPLETE)
+def erase_photo(services: Serving, building: BuildingId, person: Id, photo: Id, response: Response) -> ReceiptRead:
+    """Erase one photo with its templates, as thoroughly as a person."""
+    return answer(erasure.erase_photo(services.store, building, person, photo), response)

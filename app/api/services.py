@@ -1,0 +1,66 @@
+"""What the endpoints work with: ready objects, made by whoever starts the process."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from app.api.problems import ProblemError
+from app.store.engine import Store
+from app.vision.embedder import Embedder
+from app.vision.faces import FaceFinder
+
+
+class Turnstile:
+    """Lets a few callers work at a time and a few more wait; whoever comes then is turned away.
+
+    Decoding and embedding a photo takes a core and a hundred megabytes for a moment. Without the second limit a crowd
+    of uploads would hold all threads of the server, and nobody could even ask for its health.
+    """
+
+    def __init__(self, working: int = 2, waiting: int = 14) -> None:
+        self._present = threading.BoundedSemaphore(working + waiting)
+        self._working = threading.BoundedSemaphore(working)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for one's turn.
+
+        Raises:
+            ProblemError: too many wait already.
+        """
+        if not self._present.acquire(blocking=False):
+            raise ProblemError("too-busy", "Too many photos are being looked at now.", {"Retry-After": "2"})
+        try:
+            with self._working:
+                yield
+        finally:
+            self._present.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that outlives a request. `closing` is set when the server begins to stop."""
+
+    store: Store
+    finder: FaceFinder
+    embedder: Embedder
+    redis_url: str = field(repr=False)  # may hold a password
+    stream: str  # key of the Redis stream
+    registry: CollectorRegistry  # what /metrics shows
+    heartbeat: float = 15.0  # seconds between signs of life on a quiet event stream
+    turnstile: Turnstile = field(default_factory=Turnstile)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Serving = Annotated[Services, Depends(_services)]
