@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -37,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = argparse.ArgumentParser(prog=f"cardea {chosen.command}", description=COMMANDS[chosen.command][1])
     module.add_arguments(command)
     arguments = command.parse_args(rest)
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         return int(module.run(arguments))
     except CardeaError as error:

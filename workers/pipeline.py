@@ -108,8 +108,9 @@ class CameraPipeline:
         with self.stages.measure("tail"):
             found = self._nets.detector.finish(glance)
         with self.stages.measure("gate"):
-            self._gate.protect(found.boxes, width, height, frame.clock)
-            return moving(found, motion, self._lively(motion, frame), width, height)
+            lively = self._lively(motion, frame)
+            self._gate.protect(np.concatenate([found.boxes, lively]), width, height, frame.clock)
+            return moving(found, motion, lively, width, height)
 
     def _lively(self, motion: Motion, frame: Frame) -> Array:
         """Return the boxes of the tracks that moved lately, so that a poster cannot hold the gate open for ever."""

@@ -3,6 +3,7 @@
 import argparse
 
 from app.cli import bench_cameras, bench_gate, print_json
+from app.cli.running import log_to_stderr
 
 BENCHES = {
     "cameras": (bench_cameras, "cores, latency and stage costs of N cameras over real RTSP"),
@@ -21,5 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one benchmark and print its figures."""
+    log_to_stderr("WARNING")
     print_json(BENCHES[arguments.bench][0].run(arguments), indent=None if arguments.json else 2)
     return 0

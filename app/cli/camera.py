@@ -11,6 +11,7 @@ import ssl
 import sys
 from pathlib import Path
 
+from app.cli.running import log_to_stderr
 from app.errors import SetupError
 from workers.simulator.certificate import make_certificate, server_context
 from workers.simulator.clip import Clip
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         SetupError: a clip, the password, the certificate or the port is not usable.
     """
+    log_to_stderr("WARNING")
     clips = [Clip.load(path, arguments.fps) for path in arguments.clips]
     if len(clips) < 2 and any(injection.fault is Fault.SWAP for injection in arguments.faults):
         raise SetupError("--fault swap needs a second clip to go on with")

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from app.cli import print_json
 from app.cli.demo_clip import make_clip
 from app.cli.process import first_key, open_store, stream_server, working
-from app.cli.running import wait_for_signal
+from app.cli.running import log_to_stderr, wait_for_signal
 from app.cli.screen import Screen
 from app.cli.spectator import Tally, percentiles, resident_megabytes, watch
 from app.cli.virtual import virtual_camera
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tell the story; return 0 only when it went as it must."""
+    log_to_stderr("WARNING")
     screen = Screen(quiet=arguments.json)
     with tempfile.TemporaryDirectory(prefix="cardea-demo-") as folder:
         settings = Settings(

@@ -41,7 +41,7 @@ class Screen:
         """Show one event as a line."""
         data, time = event["data"], event["time"][11:19]
         if "state" in data:
-            self._out.print(f"{time}  [cyan]camera {data['state']}[/]  {data['detail']}")
+            self._out.print(f"{time}  [cyan]camera {data['state']}[/]  {data['detail']}", soft_wrap=True)
             return
         who = data["person"]["name"] if data["person"] else "-"
         reasons = ", ".join(data["reasons"])
@@ -51,7 +51,8 @@ class Screen:
         colour = COLOURS[data["decision"]]
         spent = data["latency_ms"]["capture_to_decision"]
         self._out.print(
-            f"{time}  [{colour}]{data['decision']:<9}[/]  {who:<16} {measured}  [dim]{reasons}, {spent:.0f} ms[/]"
+            f"{time}  [{colour}]{data['decision']:<9}[/]  {who:<16} {measured}  [dim]{reasons}, {spent:.0f} ms[/]",
+            soft_wrap=True,
         )
 
     def end(self, summary: dict[str, Any], fine: bool) -> None:

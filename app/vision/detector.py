@@ -1,0 +1,100 @@
+"""The person detector in two steps: `look` runs the stem, whose features the gate judges, `finish` the rest.
+
+The net remembers nothing and may be shared by any number of cameras. Its card says where the gate's features come
+from: from the first blocks run on a picture of half the side (``half``), or from the cut of the very pass that the
+tail goes on with (``cut``).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.errors import ArtefactError
+from app.types import Array, Detections, Image, Picture
+from app.vision.artefact import Artefact, Net
+from app.vision.boxes import anchors, areas, decode, nms, to_pixels
+
+CANDIDATES = 200  # best boxes that go into the suppression; a scene never holds so many people
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A picture of which only the stem has run."""
+
+    picture: Picture
+    features: Array  # (C, h, w) for the gate
+    cells: Array | None  # (1, C, h, w) what the tail goes on with; None when the stem of the whole pass has not run
+
+
+class Detector:
+    """Finds persons."""
+
+    def __init__(self, artefact: Artefact, gate_stem: str | None = None) -> None:
+        """Open the nets; `gate_stem` overrides the card's choice, ``half`` or ``cut``.
+
+        Raises:
+            ArtefactError: the card describes no detector, or asks for a stem that does not exist.
+        """
+        self.card = artefact.card
+        try:
+            parameters = artefact.card.parameters
+            self.gate_stem = gate_stem or str(parameters["gate_stem"])
+            self._anchors = anchors(**parameters["anchors"])
+            self._variances = [float(value) for value in parameters["variances"]]
+            self._floor = float(parameters["score_floor"])
+            self._nms_iou = float(parameters["nms_iou"])
+            self._size = _size(artefact.card.input["size"])
+            self._half_size = _size(parameters["half_size"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"{artefact.card.name}: the card describes no detector ({error!r})") from error
+        if self.gate_stem not in ("half", "cut"):
+            raise ArtefactError(f"{artefact.card.name}: gate_stem is {self.gate_stem!r}, not half or cut")
+        self._stem = artefact.open("stem.onnx")
+        self._tail = artefact.open("tail.onnx")
+        self._half_stem = artefact.open("stem_half.onnx") if self.gate_stem == "half" else None
+
+    def look(self, picture: Picture) -> Glance:
+        """Run the stem alone."""
+        if self._half_stem is None:
+            cells, features = self._run_stem(picture)
+            return Glance(picture, features, cells)
+        outputs = _run(self._half_stem, _blob(picture.scaled(*self._half_size)))
+        return Glance(picture, outputs["features"][0], None)
+
+    def finish(self, glance: Glance) -> Detections:
+        """Run the rest: the persons with a score of at least the card's floor, best first, clipped to the picture."""
+        cells = self._run_stem(glance.picture)[0] if glance.cells is None else glance.cells
+        outputs = _run(self._tail, cells)
+        scores = _sigmoid(outputs["person_logit"][0])
+        rows = np.argsort(-scores, kind="stable")[:CANDIDATES]
+        rows = rows[scores[rows] >= self._floor]
+        boxes = decode(outputs["box_codes"][0][rows], self._anchors[rows], self._variances)
+        boxes, scores = to_pixels(boxes, glance.picture.width, glance.picture.height), scores[rows]
+        visible = areas(boxes) > 0
+        boxes, scores = boxes[visible], scores[visible]
+        kept = nms(boxes, scores, self._nms_iou)
+        return Detections(boxes[kept], scores[kept])
+
+    def _run_stem(self, picture: Picture) -> tuple[Array, Array]:
+        """Return the tail's input (1, C, h, w) and the gate's features (C, h, w)."""
+        outputs = _run(self._stem, _blob(picture.scaled(*self._size)))
+        return outputs["map"], outputs["features"][0]
+
+
+def _run(net: Net, batch: Array) -> dict[str, Array]:
+    """Return the outputs of a net by name."""
+    return dict(zip(net.outputs, net.run(batch), strict=True))
+
+
+def _size(value: list[int]) -> tuple[int, int]:
+    width, height = value
+    return int(width), int(height)
+
+
+def _blob(image: Image) -> Array:
+    """Return a BGR picture (H, W, 3) as a batch (1, 3, H, W) of float32 0..255."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+
+
+def _sigmoid(logits: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)

@@ -1,0 +1,331 @@
+"""The early exit: the motion map against worked values, the rules on scenes made of feature maps."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from app.types import Array, Detections
+from app.vision.gate import GATES, AdaptiveGate, Gate, Motion, OpenGate, PublishedGate, make_gate, moving
+from app.vision.motion import cosine_distance, covered
+
+CHANNELS, SIDE = 8, 12
+WIDTH, HEIGHT = 640, 480  # a cell is 53 by 40 pixels
+NOBODY = np.zeros((0, 4), np.float32)
+PERSON = np.array([(220, 130, 310, 310)], np.float32)  # touches rows 3 to 7, columns 4 and 5
+PLACE = (slice(3, 8), slice(4, 6))
+
+
+class Scene:
+    """A room as the stem sees it: the same map in every frame, with noise, and things put into it."""
+
+    def __init__(self, fps: float = 12.5, noise: float = 0.05) -> None:
+        self.random = np.random.default_rng(7)
+        self.room = self.random.standard_normal((CHANNELS, SIDE, SIDE)).astype(np.float32)
+        self.thing = self.random.standard_normal((CHANNELS, 5, 2)).astype(np.float32)
+        self.noise = noise
+        self.fps = fps
+        self.clock = 1000.0
+
+    def with_thing(self, room: Array | None = None) -> Array:
+        picture = (self.room if room is None else room).copy()
+        picture[:, *PLACE] = self.thing
+        return picture
+
+    def frames(self, picture: Array, seconds: float) -> Iterator[tuple[Array, float]]:
+        for _ in range(round(seconds * self.fps)):
+            self.clock += 1 / self.fps
+            noise = self.random.standard_normal(picture.shape).astype(np.float32)
+            yield picture + noise * np.float32(self.noise), self.clock
+
+    def show(
+        self, gate: Gate, picture: Array, seconds: float, hold: bool = False, person: Array | None = None
+    ) -> list[Motion]:
+        motions = []
+        for features, clock in self.frames(picture, seconds):
+            motions.append(gate.update(features, clock, hold))
+            if person is not None:
+                gate.protect(person, WIDTH, HEIGHT, clock)
+        return motions
+
+
+def open_share(motions: list[Motion]) -> float:
+    return float(np.mean([motion.open for motion in motions]))
+
+
+# --- the motion map
+
+
+def as_map(*vectors: tuple[float, float]) -> Array:
+    """Four vectors as a map of 2 channels, 2 by 2 cells."""
+    return np.array(vectors, np.float32).reshape(2, 2, 2).transpose(2, 0, 1).copy()
+
+
+def test_distance_of_known_maps() -> None:
+    background = as_map((1, 0), (0, 2), (1, 1), (3, 4))
+    features = as_map((2, 0), (2, 0), (1, 0), (-3, -4))
+    distance = cosine_distance(features, background)
+    np.testing.assert_allclose(distance, [[0, 1], [0.292893, 1]], atol=1e-6)
+    assert distance.mean() == pytest.approx(0.573223, abs=1e-6)
+
+
+def test_distance_keeps_its_invariants() -> None:
+    random = np.random.default_rng(1)
+    features, background = random.standard_normal((2, 24, 19, 19)).astype(np.float32)
+    distance = cosine_distance(features, background)
+    assert distance.min() >= 0
+    assert distance.max() <= 1
+    np.testing.assert_allclose(cosine_distance(features, features), 0, atol=1e-6)
+    for gain in (1e-3, 0.3, 50.0):
+        np.testing.assert_allclose(cosine_distance(features * np.float32(gain), background), distance, atol=1e-5)
+
+
+def test_zero_vectors_have_a_distance() -> None:
+    zero, something = np.zeros((2, 1, 1), np.float32), np.ones((2, 1, 1), np.float32)
+    assert cosine_distance(zero, zero) == 0
+    assert cosine_distance(zero, something) == 1
+    assert cosine_distance(something, zero) == 1
+
+
+def test_a_box_within_one_cell_covers_the_cells_it_touches() -> None:
+    # The published slice int(y0 * h):int(y1 * h) gives 1:2 and 2:2 here: no cell at all.
+    assert covered(np.array((11, 10, 14, 15)), 100, 100, (19, 19)) == (slice(1, 3), slice(2, 3))
+
+
+@pytest.mark.parametrize("box", [(-50, -50, -10, -10), (700, 500, 900, 900), (100, 100, 100, 100)])
+def test_every_box_covers_at_least_one_cell(box: tuple[int, int, int, int]) -> None:
+    rows, columns = covered(np.array(box, np.float32), WIDTH, HEIGHT, (SIDE, SIDE))
+    assert 0 <= rows.start < rows.stop <= SIDE
+    assert 0 <= columns.start < columns.stop <= SIDE
+
+
+def motion_with(*cells: tuple[int, int]) -> Motion:
+    active = np.zeros((SIDE, SIDE), bool)
+    for cell in cells:
+        active[cell] = True
+    return Motion(active, active.astype(np.float32), open=bool(cells))
+
+
+def test_regions_surround_connected_cells_and_stay_in_the_picture() -> None:
+    motion = motion_with((0, 0), (1, 1), (8, 9))  # two cells touch at a corner
+    np.testing.assert_allclose(motion.regions(120, 240), [(0, 0, 30, 60), (80, 140, 110, 200)])
+    assert motion_with().regions(120, 240).shape == (0, 4)
+
+
+def test_share_counts_the_active_cells_of_a_box() -> None:
+    motion = motion_with((3, 4), (7, 5))
+    assert motion.share(PERSON, WIDTH, HEIGHT).tolist() == pytest.approx([0.2])
+    assert motion.share(NOBODY, WIDTH, HEIGHT).shape == (0,)
+
+
+# --- the motion filter
+
+
+def persons(boxes: Array) -> Detections:
+    return Detections(boxes, np.linspace(0.9, 0.5, len(boxes), dtype=np.float32))
+
+
+def test_who_moves_stays_and_a_poster_goes() -> None:
+    poster = np.array([(500, 20, 600, 200)], np.float32)
+    found = persons(np.concatenate([poster, PERSON]))
+    kept = moving(found, motion_with((5, 4), (5, 5), (6, 4), (1, 9)), NOBODY, WIDTH, HEIGHT)
+    np.testing.assert_array_equal(kept.boxes, PERSON)
+    assert kept.scores.tolist() == [0.5]
+
+
+def test_a_passer_by_does_not_bring_a_poster_to_life() -> None:
+    found = persons(PERSON)  # covers ten cells
+    assert len(moving(found, motion_with((3, 5), (4, 5)), NOBODY, WIDTH, HEIGHT)) == 0
+    assert len(moving(found, motion_with((3, 5), (4, 5), (5, 5)), NOBODY, WIDTH, HEIGHT)) == 1
+
+
+def test_who_stands_still_stays_while_followed() -> None:
+    near = PERSON + 15  # the track's box is never quite the detection's
+    assert len(moving(persons(PERSON), motion_with(), near, WIDTH, HEIGHT)) == 1
+    assert len(moving(persons(PERSON), motion_with(), PERSON + 80, WIDTH, HEIGHT)) == 0
+
+
+def test_the_filter_takes_no_detections() -> None:
+    assert len(moving(Detections.empty(), motion_with((1, 1)), PERSON, WIDTH, HEIGHT)) == 0
+
+
+# --- what all rules keep
+
+
+@pytest.mark.parametrize("mode", sorted(GATES))
+def test_a_gate_opens_for_hold_and_never_says_nan(mode: str) -> None:
+    gate, scene = make_gate(mode), Scene()
+    scene.show(gate, scene.room, 2)
+    broken = scene.room.copy()
+    broken[:, 2, 3] = np.nan
+    broken[0, 5, 5] = np.inf
+    broken[:, 8, 8] = 0
+    for picture in (broken, np.zeros_like(broken), scene.room):
+        for motion in scene.show(gate, picture, 1, hold=True):
+            assert motion.open
+            assert np.isfinite(motion.distance).all()
+            assert motion.distance.min() >= 0
+            assert motion.distance.max() <= 1
+    after = scene.show(gate, scene.room, 1)
+    assert all(np.isfinite(motion.distance).all() for motion in after)
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "published"])
+@pytest.mark.parametrize("fps", [2.0, 5.0, 12.5, 25.0])
+def test_a_still_scene_exits_on_every_frame_after_the_warm_up(mode: str, fps: float) -> None:
+    scene = Scene(fps, noise=0.0)
+    motions = scene.show(make_gate(mode), scene.room, 40 / fps)
+    assert [motion.open for motion in motions] == [True] * 5 + [False] * 35
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "published"])
+def test_broken_features_open_the_gate_and_are_forgotten(mode: str) -> None:
+    gate, scene = make_gate(mode), Scene()
+    scene.show(gate, scene.room, 2)
+    assert gate.update(np.full_like(scene.room, np.nan), scene.clock + 0.08, hold=False).open
+    scene.clock += 0.08
+    assert open_share(scene.show(gate, scene.room, 2)[-12:]) == 0
+
+
+def test_open_gate_drops_nothing() -> None:
+    motion = OpenGate().update(np.zeros((CHANNELS, SIDE, SIDE), np.float32), 0.0, hold=False)
+    found = persons(np.concatenate([PERSON, PERSON + 100, PERSON - 300]))
+    kept = moving(found, motion, NOBODY, WIDTH, HEIGHT)
+    assert motion.open
+    np.testing.assert_array_equal(kept.boxes, found.boxes)
+    np.testing.assert_array_equal(kept.scores, found.scores)
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(KeyError):
+        make_gate("ajar")
+
+
+# --- the published rule
+
+
+def test_published_background_follows_by_the_published_average() -> None:
+    gate = PublishedGate()
+    features = np.array([1, 1], np.float32).reshape(2, 1, 1)
+    for frame in range(5):
+        gate.update(features, frame * 0.08, hold=False)
+    gate = PublishedGate(largest=1.0)
+    for frame in range(5):
+        gate.update(features, frame * 0.08, hold=False)
+    gate.update(np.array([1, 0], np.float32).reshape(2, 1, 1), 5 * 0.08, hold=False)
+    # 0.9 (1, 1) + 0.1 (1, 0) = (1, 0.9): its cosine with (1, 0) says so
+    distance = gate.update(np.array([1, 0], np.float32).reshape(2, 1, 1), 5 * 0.08, hold=False).distance
+    assert distance[0, 0] == pytest.approx(1 - 1 / np.sqrt(1.81), abs=2e-4)
+
+
+def test_published_gate_stays_open_for_ever_after_a_lasting_change() -> None:
+    gate, scene = PublishedGate(), Scene()
+    scene.show(gate, scene.room, 2)
+    assert open_share(scene.show(gate, scene.with_thing(), 60)) == 1
+    assert open_share(scene.show(gate, scene.room, 1)) == 0
+
+
+def test_published_thresholds_are_two() -> None:
+    scene = Scene()
+    gate = PublishedGate(largest=0.2, mean=0.9)
+    scene.show(gate, scene.room, 2)
+    motion = scene.show(gate, scene.with_thing(), 0.08)[0]
+    wide = np.array([(0, 0, WIDTH, HEIGHT)], np.float32)  # holds the moved cells and many quiet ones
+    assert motion.open
+    assert len(moving(persons(wide), motion, NOBODY, WIDTH, HEIGHT)) == 0
+    gate = PublishedGate(largest=1.0001)
+    scene.show(gate, scene.room, 2)
+    assert open_share(scene.show(gate, -scene.room, 2)) == 0
+
+
+# --- the adaptive rule, at the frame rates of real cameras
+
+
+@pytest.fixture(params=[5.0, 12.5, 25.0])
+def scene(request: pytest.FixtureRequest) -> Scene:
+    return Scene(request.param)
+
+
+@pytest.fixture
+def gate(scene: Scene) -> AdaptiveGate:
+    """A gate that has known the scene for ten seconds and left it still."""
+    gate = AdaptiveGate()
+    assert open_share(scene.show(gate, scene.room, 10)[-round(8 * scene.fps) :]) < 0.02
+    return gate
+
+
+def test_noise_is_learnt(scene: Scene, gate: AdaptiveGate) -> None:
+    scene.noise = 0.2
+    scene.show(gate, scene.room, 30)
+    assert open_share(scene.show(gate, scene.room, 20)) < 0.05
+
+
+def test_motion_opens_at_once_and_where_it_is(scene: Scene, gate: AdaptiveGate) -> None:
+    motions = scene.show(gate, scene.with_thing(), 1)
+    assert open_share(motions) == 1
+    expected = np.zeros((SIDE, SIDE), bool)
+    expected[PLACE] = True
+    np.testing.assert_array_equal(motions[-1].active, expected)
+
+
+def test_what_stays_is_absorbed_and_known_again(scene: Scene, gate: AdaptiveGate) -> None:
+    motions = scene.show(gate, scene.with_thing(), 12)
+    assert open_share(motions[: round(6 * scene.fps)]) == 1
+    assert open_share(motions[round(9 * scene.fps) :]) == 0
+    assert open_share(scene.show(gate, scene.room, 2)[round(0.8 * scene.fps) :]) == 0  # the second background
+    assert open_share(scene.show(gate, scene.with_thing(), 2)[round(0.8 * scene.fps) :]) == 0
+
+
+def test_a_person_who_stands_is_not_absorbed(scene: Scene, gate: AdaptiveGate) -> None:
+    assert open_share(scene.show(gate, scene.with_thing(), 60, person=PERSON)) == 1
+    assert open_share(scene.show(gate, scene.room, 3)[round(1 * scene.fps) :]) == 0
+
+
+def test_protection_ends_soon_after_the_last_detection(scene: Scene, gate: AdaptiveGate) -> None:
+    scene.show(gate, scene.with_thing(), 20, person=PERSON)
+    after = scene.show(gate, scene.with_thing(), 12)
+    assert open_share(after[: round(8 * scene.fps)]) == 1  # 2 s of protection, then the whole dwell time
+    assert open_share(after[round(10.5 * scene.fps) :]) == 0
+
+
+def test_a_coat_that_looks_like_a_person_is_furniture_in_the_end(scene: Scene, gate: AdaptiveGate) -> None:
+    motions = scene.show(gate, scene.with_thing(), 130, person=PERSON)
+    assert open_share(motions[: round(115 * scene.fps)]) == 1
+    assert open_share(motions[round(124 * scene.fps) :]) == 0
+
+
+def test_someone_who_moves_is_never_furniture(scene: Scene, gate: AdaptiveGate) -> None:
+    other = scene.with_thing()
+    other[:, *PLACE] = scene.random.standard_normal((CHANNELS, 5, 2))
+    for _ in range(40):  # three minutes and more of shifting from foot to foot
+        assert open_share(scene.show(gate, scene.with_thing(), 3, person=PERSON)) == 1
+        assert open_share(scene.show(gate, other, 2, person=PERSON)) == 1
+
+
+def test_another_light_is_absorbed_everywhere(scene: Scene, gate: AdaptiveGate) -> None:
+    offset = scene.random.standard_normal((CHANNELS, 1, 1)).astype(np.float32)
+    motions = scene.show(gate, scene.room * np.float32(0.6) + offset, 12)
+    assert motions[round(1 * scene.fps)].active.mean() > 0.5
+    assert open_share(motions[round(9.5 * scene.fps) :]) == 0
+
+
+def test_a_person_shows_in_the_new_light(scene: Scene, gate: AdaptiveGate) -> None:
+    offset = scene.random.standard_normal((CHANNELS, 1, 1)).astype(np.float32)
+    dark = scene.room * np.float32(0.6) + offset
+    scene.show(gate, dark, 12)
+    assert open_share(scene.show(gate, scene.with_thing(dark), 3)) == 1
+
+
+def test_a_gap_in_the_stream_teaches_little(scene: Scene, gate: AdaptiveGate) -> None:
+    scene.clock += 3600
+    first = scene.show(gate, scene.with_thing(), 1)
+    assert open_share(first) == 1  # an hour did not pass as dwell time
+    assert open_share(scene.show(gate, scene.room, 3)[round(1 * scene.fps) :]) == 0
+
+
+def test_a_clock_that_stands_or_runs_back_breaks_nothing() -> None:
+    gate, scene = AdaptiveGate(), Scene()
+    for features, _ in scene.frames(scene.room, 2):
+        gate.update(features, 5.0, hold=False)
+    for features, clock in scene.frames(scene.room, 2):
+        assert np.isfinite(gate.update(features, -clock, hold=False).distance).all()
