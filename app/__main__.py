@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.errors import CardeaError
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _models(words: list[str]) -> int:
     """Hand over to the offline toolchain, which is no part of the installed runtime."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # the toolchain is in the checkout, but never installed
     try:
         toolchain = importlib.import_module("models.__main__")
     except ModuleNotFoundError as error:

@@ -11,6 +11,7 @@
     │   ├── StaleOwnerError  another worker has taken this camera over: the event must not be written
     │   └── StoreUnavailableError  the database does not answer now: try again
     ├── StreamUnavailableError  the event stream does not take events now: try again
+    ├── WorkerError          a worker cannot go on and must be started anew
     └── SetupError           the surroundings are wrong; the message says what to do next
 
 The API turns each into a problem with a stable type; the docstring's first line is the problem's title.
@@ -67,6 +68,10 @@ class StaleOwnerError(StoreError):
 
 class StreamUnavailableError(CardeaError):
     """The event stream does not answer."""
+
+
+class WorkerError(CardeaError):
+    """The worker cannot go on."""
 
 
 class SetupError(CardeaError):

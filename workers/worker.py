@@ -15,7 +15,7 @@ from threading import Thread
 
 import cv2
 
-from app.errors import StoreUnavailableError
+from app.errors import StoreUnavailableError, WorkerError
 from app.store import cameras, events, workers
 from app.store.engine import Store
 from app.types import Camera, Event
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 FOLLOW = 0.2  # seconds between looks at the store
 BEAT = 1.0  # seconds between heartbeats; the lease in the store is five times as long
+ABANDONED = 20  # threads that hang in a decoder and cannot be ended; with more the process is to be replaced
 STALE = 3.0  # seconds; less than the lease, so that an erasure which waits for the lease is safe
 
 
@@ -127,6 +128,8 @@ class Worker:
     def _keep_following(self) -> None:
         away = False
         while not self._stopping.wait(FOLLOW):
+            if sum(watched.reader.abandoned for watched in self.watched.values()) > ABANDONED:
+                raise WorkerError(f"more than {ABANDONED} reading threads hang: this process must be replaced")
             try:
                 self._follow()
                 if away:

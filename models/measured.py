@@ -1,0 +1,52 @@
+"""What was measured on an artefact's nets, kept as JSON beside this module until the card is written.
+
+A measurement belongs to exact files: when a net's hash has changed, nothing measured on the old one gets into a card.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The outcome of one command on one artefact."""
+
+    command: str
+    figures: list[dict[str, Any]]  # what, value, n and, where it helps, a note
+    parameters: dict[str, Any] = field(default_factory=dict)  # what the runtime shall read from the card
+    date: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
+
+
+def measurements(name: str, hashes: dict[str, str], folder: Path = FOLDER) -> list[Measurement]:
+    """Return what was measured on these exact files of the artefact `name`, in the order of the commands' names."""
+    try:
+        raw = json.loads((folder / f"{name}.json").read_text())
+    except FileNotFoundError:
+        return []
+    if raw["files"] != hashes:
+        return []
+    return [Measurement(**entry) for _, entry in sorted(raw["measurements"].items())]
+
+
+def record(name: str, hashes: dict[str, str], key: str, measurement: Measurement, folder: Path = FOLDER) -> None:
+    """Keep a measurement in place of an earlier one of the same key; those of other files are forgotten."""
+    path = folder / f"{name}.json"
+    raw = json.loads(path.read_text()) if path.exists() else {}
+    if raw.get("files") != hashes:
+        raw = {"files": hashes, "measurements": {}}
+    entry = {part: getattr(measurement, part) for part in ("command", "figures", "parameters", "date")}
+    raw["measurements"][key] = entry
+    folder.mkdir(exist_ok=True)
+    path.write_text(compact_json(raw))
+
+
+def compact_json(value: object) -> str:
+    """Return indented JSON in which a list of numbers stays on one line."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return re.sub(r'\[\n([^\[\]{}"]*)\]', lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"

