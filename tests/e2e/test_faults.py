@@ -92,12 +92,14 @@ def clips(
 def door_controller(redis_url: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     script = str(ROOT / "examples" / "door_controller.py")
     command = [sys.executable, script, "--url", redis_url, "--memory", str(folder / "seen.db"), "--door", "front"]
-    with (folder / "controller.log").open("w") as log:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
-            try:
-                yield process
-            finally:
-                process.terminate()
+    with (
+        (folder / "controller.log").open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 @pytest.fixture
