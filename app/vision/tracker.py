@@ -125,8 +125,11 @@ class Tracker:
         """End `track` and go on with its body under a new id, for another face has appeared on it.
 
         The old track is not among `ended`: whoever splits it knows.
+
+        Raises:
+            KeyError: the track does not live.
         """
-        path = next(path for path in self._paths if path.track.id == track)
+        path = {path.track.id: path for path in self._paths}[track]
         path.track = replace(path.track, id=self._next_id(), born=self._clock)
         return path.track
 

@@ -96,7 +96,7 @@ def test_a_face_is_found_at_any_size_in_pixels_of_the_picture(
 
 def test_the_points_lie_on_the_face(finder: FaceFinder, pictures: dict[str, Image]) -> None:
     left_eye, right_eye, nose, mouth_left, mouth_right = finder.find(pictures[COLLINS]).landmarks[0]
-    np.testing.assert_allclose([left_eye, right_eye], [[201, 111], [243, 112]], atol=6)  # read off the picture
+    np.testing.assert_allclose([left_eye, right_eye], [[205, 104], [247, 105]], atol=4)  # read off the picture
     assert left_eye[0] < nose[0] < right_eye[0]
     assert left_eye[1] < nose[1] < mouth_left[1]
     assert mouth_left[0] < mouth_right[0]
@@ -178,7 +178,7 @@ def test_a_tilted_head_is_brought_upright(
         tilted = turned(image, degrees)
         crops = [align(one, finder.find(one).landmarks[0]) for one in (image, tilted)]
         upright, straightened = embedder.embed(crops)
-        assert upright @ straightened > 0.85
+        assert upright @ straightened > 0.75  # at 35 degrees the first look alone gives .24 to .73
 
 
 @pytest.mark.parametrize("name", [COLLINS, HOPPER])
@@ -257,7 +257,7 @@ def test_yaw_follows_the_nose_and_ignores_a_tilt() -> None:
 def test_the_picture_edge_does_not_make_a_blurred_face_sharp(finder: FaceFinder, pictures: dict[str, Image]) -> None:
     image = cv2.GaussianBlur(pictures[COLLINS], (0, 0), 5)
     faces = finder.find(image)
-    left = int(faces.landmarks[0, 0] - 10)
+    left = int(faces.landmarks[0, 0, 0] - 10)
     cut = np.ascontiguousarray(image[:, left:])
     landmarks = faces.landmarks[0] - np.array([left, 0], np.float32)
     quality = assess(cut.shape[1], cut.shape[0], faces.boxes[0] - left, 0.9, landmarks, align(cut, landmarks))
