@@ -125,7 +125,7 @@ class Quality:
     score: float  # 0..1, for ranking the shots of one track
     reasons: tuple[Reason, ...]  # empty: usable
     eye_distance: float  # pixels of the source picture
-    sharpness: float  # Laplacian variance of the aligned crop
+    sharpness: float  # Laplacian variance of the aligned crop, blurred a little and brought to mean grey
     brightness: float  # mean grey level of the aligned crop, 0..255
     yaw: float  # -1..1, 0 is frontal: where the nose lies between the eyes
 

@@ -46,20 +46,22 @@ class Path:
     track: Track
     face_box: Array  # (4,) where the face is or, unseen, should be; NaN before the first
     velocity: Array  # (2,) pixels per second
+    lag: Array  # (2,) pixels that the body went farther than foretold, and the unseen face with it
 
     def foretell(self, elapsed: float, *, unseen: bool) -> None:
         """Move on at the present velocity, which dies away while the body is unseen."""
-        self.track.face = None
-        self._shift(self.velocity * np.float32(elapsed))
+        step = self.velocity * np.float32(elapsed)
+        self.track.box = self.track.box + np.tile(step, 2)
+        self.face_box = self.face_box + np.tile(step + self.lag, 2)
+        self.track.face, self.lag = None, np.zeros(2, np.float32)
         if unseen:
             self.velocity = self.velocity * np.float32(np.exp(-elapsed / REST_SECONDS))
 
     def follow(self, sighting: Sighting, clock: float) -> None:
         """Take the body's new place; the velocity is that of an alpha-beta filter with alpha = 1."""
         track, elapsed = self.track, clock - self.track.seen
-        error = (crowns(sighting.box[None]) - crowns(track.box[None]))[0]
-        self.velocity = self.velocity + error * np.float32((1 - np.exp(-elapsed / VELOCITY_SECONDS)) / elapsed)
-        self._shift(error)
+        self.lag = (crowns(sighting.box[None]) - crowns(track.box[None]))[0]
+        self.velocity = self.velocity + self.lag * np.float32((1 - np.exp(-elapsed / VELOCITY_SECONDS)) / elapsed)
         track.box, track.seen, track.hits = sighting.box, clock, track.hits + 1
         track.confirmed = track.hits >= CONFIRMING_HITS
         self.show(sighting)
@@ -69,10 +71,7 @@ class Path:
         self.track.face = sighting.face
         if sighting.face is not None:
             self.face_box = self.track.face_box = sighting.face_box
-
-    def _shift(self, by: Array) -> None:
-        self.track.box = self.track.box + np.tile(by, 2)
-        self.face_box = self.face_box + np.tile(by, 2)
+            self.lag = np.zeros(2, np.float32)
 
 
 class Tracker:
@@ -192,7 +191,7 @@ class Tracker:
         if sighting.face is None and (iou(sighting.box[None], present) > DOUBLE).any():
             return
         track = Track(self._next_id(), sighting.box, born=self._clock, seen=self._clock)
-        self._paths.append(Path(track, NO_FACE, np.zeros(2, np.float32)))
+        self._paths.append(Path(track, NO_FACE, velocity=np.zeros(2, np.float32), lag=np.zeros(2, np.float32)))
         self._paths[-1].show(sighting)
 
     def _end(self) -> None:

@@ -249,7 +249,7 @@ def test_split_goes_on_under_a_new_id() -> None:
 def test_boxes_lie_in_the_picture_and_match_the_ids() -> None:
     tracker = Tracker()
     for step in range(5):
-        update(tracker, step / 5, [body(560 + 30 * step), body(100)])
+        update(tracker, step / 5, [body(500 + 30 * step), body(100)])
     update(tracker, 1.2, [body(100)])
     assert tracker.ids == [1, 2]
     boxes = tracker.boxes()
