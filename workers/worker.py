@@ -10,8 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Event as Signal
-from threading import Thread
+from threading import Lock, Thread
 
 import cv2
 
@@ -42,17 +43,31 @@ class Choices:
 
 
 class Worker:
-    """Watches every camera that it can claim."""
+    """Watches every camera that it can claim.
 
-    def __init__(self, store: Store, nets: Nets, publish: Callable[[Event], None], choices: Choices) -> None:
+    Args:
+        publish: takes each event; it must not wait.
+        delivering: tells whether what takes the events on still runs; a worker without it stops.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        nets: Nets,
+        publish: Callable[[Event], None],
+        delivering: Callable[[], bool],
+        choices: Choices,
+    ) -> None:
         self._store = store
         self._nets = nets
         self._publish = publish
+        self._delivering = delivering
         self._choices = choices
         self._incarnation = secrets.token_hex(8)
         self._galleries = Galleries(nets.embedder)
         self._numbering: dict[tuple[str, int], Numbering] = {}
         self._retired: deque[WatchedCamera] = deque()
+        self._changing = Lock()  # `watched` is replaced, never changed, by several threads
         self._ready = Signal()
         self._stopping = Signal()
         self._followed = float("-inf")  # monotonic time at which the store was last seen, gallery and all
@@ -77,14 +92,17 @@ class Worker:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Stop reading, have the last word on open visits, give the cameras back."""
+        """Stop reading and have the last word on open visits. The cameras stay ours until `leave`."""
         self._stopping.set()
         self._ready.set()
         for thread in self._threads:
             thread.join(timeout=10)
         for watched in self.watched.values():
             watched.reader.stop()
-            watched.close()
+            self._step(watched, watched.close)
+
+    def leave(self) -> None:
+        """Give the cameras back, once the last events are stored: a new owner would make the store refuse them."""
         try:
             with self._store.session() as session:
                 workers.stop(session, self._choices.name, self._incarnation)
@@ -99,6 +117,14 @@ class Worker:
         """Stop watching a camera that somebody else owns now; called when the store refused its event."""
         watched = self.watched.get(camera)
         if watched is not None:
+            self._drop(watched)
+
+    def _step(self, watched: WatchedCamera, body: Callable[[], None]) -> None:
+        """Do something for one camera; a camera that fails is begun anew and harms no other door."""
+        try:
+            body()
+        except Exception:
+            log.exception("the analysis of %s failed and is begun anew", watched.camera.id)
             self._drop(watched)
 
     def _guard(self, body: Callable[[], None]) -> None:
@@ -121,15 +147,15 @@ class Worker:
             self._ready.wait(timeout=0.5)
             self._ready.clear()  # before looking, so that a frame that comes now wakes us again
             while self._retired:
-                self._retired.popleft().close()
+                retired = self._retired.popleft()
+                self._step(retired, retired.close)
             for watched in list(self.watched.values()):
-                watched.step(self.may_grant)
+                self._step(watched, partial(watched.step, self.may_grant))
 
     def _keep_following(self) -> None:
         away = False
         while not self._stopping.wait(FOLLOW):
-            if sum(watched.reader.abandoned for watched in self.watched.values()) > ABANDONED:
-                raise WorkerError(f"more than {ABANDONED} reading threads hang: this process must be replaced")
+            self._check()
             try:
                 self._follow()
                 if away:
@@ -139,6 +165,17 @@ class Worker:
                 if not away:
                     log.warning("%s; nothing is granted until it is back", error)
                 away = True
+
+    def _check(self) -> None:
+        """Make sure that this process is still worth running.
+
+        Raises:
+            WorkerError: it is not; whoever supervises it starts another.
+        """
+        if not self._delivering():
+            raise WorkerError("events are no longer taken on")
+        if sum(watched.reader.abandoned for watched in self.watched.values()) > ABANDONED:
+            raise WorkerError(f"more than {ABANDONED} reading threads hang in a decoder")
 
     def _follow(self) -> None:
         """Bring gallery and cameras up to date and renew the lease.
@@ -172,7 +209,8 @@ class Worker:
         for identity, camera in ours.items():
             if identity not in self.watched:
                 watched = self._open(camera)
-                self.watched = self.watched | {identity: watched}
+                with self._changing:
+                    self.watched = self.watched | {identity: watched}
                 watched.reader.start()
                 log.info("watching %s (%s)", camera.name, identity)
 
@@ -187,7 +225,10 @@ class Worker:
         )
 
     def _drop(self, watched: WatchedCamera) -> None:
-        self.watched = {key: value for key, value in self.watched.items() if value is not watched}
+        with self._changing:
+            if watched not in self.watched.values():
+                return  # somebody else did
+            self.watched = {key: value for key, value in self.watched.items() if value is not watched}
         watched.reader.stop()
         self._retired.append(watched)
         self._ready.set()

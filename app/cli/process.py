@@ -86,7 +86,7 @@ def working(
     sender = OutboxSender(store, stream, sent)
     writer = EventWriter(store, sender.wake, stale)
     choices = Choices(settings.worker, settings.gate, settings.target_fpir, settings.grant_seconds)
-    worker = Worker(store, nets, writer.put, choices)
+    worker = Worker(store, nets, writer.put, lambda: writer.alive and sender.alive, choices)
     WorkerMetrics(worker, registry)
     sender.start()
     writer.start()
@@ -96,5 +96,6 @@ def working(
     finally:
         worker.stop()
         writer.stop(DRAIN)
+        worker.leave()
         sender.stop(DRAIN)
         stream.close()
