@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.demo import RESIDENT, STRANGER
-from app.cli.demo_clip import make_clip
+from app.cli.demo_clip import RESIDENT, STRANGER, make_clip
 from app.photos import enrol, read_photo
 from app.store import cameras, people
 from app.store.engine import Store

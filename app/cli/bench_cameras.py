@@ -16,6 +16,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from app.cli.demo_clip import make_hallway
 from app.cli.process import open_store, stream_server, working
 from app.cli.spectator import percentiles, resident_megabytes
 from app.cli.virtual import virtual_camera
@@ -34,7 +35,7 @@ ONLINE_SECONDS = 60.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--clip", type=Path, required=True, help="what the cameras show, over and over")
+    parser.add_argument("--clip", type=Path, help="what the cameras show, over and over (the demo's hallway)")
     parser.add_argument("--cameras", type=int, default=4, help="how many (4)")
     parser.add_argument("--fps", type=float, default=5.0, help="frames analysed per second and camera (5)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to measure once all are online (60)")
@@ -71,10 +72,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="cardea-bench-") as folder, ExitStack() as stack:
         settings = Settings(data=Path(folder), database_url=None, redis_url=None, worker="bench", gate=arguments.gate)
         nets = Nets.open()
+        clip = arguments.clip or make_hallway(settings.cache, nets.finder, Path(folder))
         store = stack.enter_context(open_store(settings))
         redis_url = stack.enter_context(stream_server(settings))
         for number in range(arguments.cameras):
-            url = stack.enter_context(virtual_camera(arguments.clip))
+            url = stack.enter_context(virtual_camera(clip))
             _add(store, f"Camera {number + 1}", url, arguments.fps)
         worker = stack.enter_context(working(settings, store, redis_url, nets, CollectorRegistry(), sent))
         _await_online(worker, arguments.cameras)
@@ -83,7 +85,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         before = _count(worker)
         _wait(arguments.seconds)
         after = _count(worker)
-        return _figures(arguments, nets, before, after, decisions, sends)
+        return {"clip": clip.name} | _figures(arguments, nets, before, after, decisions, sends)
 
 
 def _add(store: Store, name: str, url: str, fps: float) -> None:
@@ -149,7 +151,6 @@ def _figures(
         "access_events": len(decisions),
         "seconds": round(wall, 1),
         "fps": arguments.fps,
-        "clip": arguments.clip.name,
         "gate": arguments.gate,
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
         "nets": nets.ids,

@@ -10,7 +10,7 @@ import httpx2
 from prometheus_client import CollectorRegistry
 
 from app.cli import print_json
-from app.cli.demo_clip import make_clip
+from app.cli.demo_clip import RESIDENT, make_hallway
 from app.cli.process import first_key, open_store, stream_server, working
 from app.cli.running import log_to_stderr, wait_for_signal
 from app.cli.screen import Screen
@@ -22,8 +22,6 @@ from app.portraits import portraits
 from app.settings import Settings
 from workers.pipeline import Nets
 from workers.worker import Worker
-
-RESIDENT, STRANGER = "Eileen Collins", "Grace Hopper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +71,10 @@ def _story(arguments: argparse.Namespace, nets: Nets, folder: Path, cache: Path,
             raise SetupError(f"there is no video {arguments.video}")
         return Story(arguments.video, {name: photo.read_bytes() for name, photo in arguments.enrol}, ours=False)
     with screen.step("Fetching two public-domain portraits (once)"):
-        faces = portraits(cache)
-    clip = folder / "hallway.mp4"
+        photo = portraits(cache)[RESIDENT]
     with screen.step("Filming a hallway: a resident, then a stranger"):
-        make_clip(faces[RESIDENT], faces[STRANGER], nets.finder, clip)
-    return Story(clip, {RESIDENT: faces[RESIDENT]}, ours=True)
+        clip = make_hallway(cache, nets.finder, folder)
+    return Story(clip, {RESIDENT: photo}, ours=True)
 
 
 def _play(story: Story, settings: Settings, nets: Nets, arguments: argparse.Namespace, screen: Screen) -> int:

@@ -5,19 +5,33 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from app.photos import read_photo
+from app.portraits import portraits
 from app.types import Image
 from app.vision.faces import FaceFinder
 from workers.simulator.encode import encode
 from workers.simulator.people import Cutout, cut_out, hallway, noisy, visit
 
+RESIDENT, STRANGER = "Eileen Collins", "Grace Hopper"
 SIZE = (640, 480)
 FPS = 10.0
 STILL = (4.0, 6.0, 4.0)  # seconds before, between and after the two visits
 VISIT = 6.0  # seconds
 
 
-def make_clip(resident: bytes, stranger: bytes, finder: FaceFinder, path: Path) -> float:
-    """Write the clip (H.264) and return its length in seconds.
+def make_hallway(cache: Path, finder: FaceFinder, folder: Path) -> Path:
+    """Film the resident and the stranger of the demo and return the clip's path in `folder`.
+
+    Raises:
+        SetupError: the portraits cannot be fetched.
+    """
+    faces = portraits(cache)
+    clip = folder / "hallway.mp4"
+    make_clip(faces[RESIDENT], faces[STRANGER], finder, clip)
+    return clip
+
+
+def make_clip(resident: bytes, stranger: bytes, finder: FaceFinder, path: Path) -> None:
+    """Write the clip, H.264.
 
     Args:
         resident: an encoded portrait; so is `stranger`.
@@ -33,7 +47,6 @@ def make_clip(resident: bytes, stranger: bytes, finder: FaceFinder, path: Path) 
         _empty(scene, STILL[2]),
     )
     encode(noisy(frames, seed=1), path, FPS)
-    return sum(STILL) + 2 * VISIT
 
 
 def _empty(scene: Image, seconds: float) -> Iterator[Image]:

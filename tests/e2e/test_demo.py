@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from app.cli.demo import RESIDENT, STRANGER
+from app.cli.demo_clip import RESIDENT, STRANGER
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-@pytest.mark.slow
 def test_the_resident_is_granted_and_the_stranger_is_not(portrait_files: dict[str, bytes]) -> None:
     command = [sys.executable, "-m", "app", "demo", "--seconds", "28", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150)

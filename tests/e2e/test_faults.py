@@ -24,7 +24,7 @@ from fixtures_door import ROOT, add_camera, enrol_portrait
 from fixtures_redis import STREAM, RedisServer, wait_until
 from prometheus_client import CollectorRegistry
 
-from app.cli.demo import RESIDENT
+from app.cli.demo_clip import RESIDENT
 from app.cli.process import working
 from app.settings import Settings
 from app.store import events
@@ -38,6 +38,8 @@ from workers.simulator.encode import encode
 from workers.simulator.faults import Fault
 from workers.simulator.hosting import RunningCamera, running_camera
 from workers.simulator.people import cut_out, hallway, noisy, visit
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 FPS = 10.0
 
@@ -151,7 +153,6 @@ def check_books(house: House) -> None:
     assert not stale
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "states"),
     [
@@ -173,7 +174,6 @@ def test_a_camera_fails_and_comes_back(house: House, fault: Fault, states: set[s
     check_books(house)
 
 
-@pytest.mark.slow
 def test_a_camera_that_refuses_new_connections_is_reached_later(house: House) -> None:
     wait_until(lambda: house.grants() > 0, seconds=60)
     house.camera.inject(Fault.DIE)
@@ -185,7 +185,6 @@ def test_a_camera_that_refuses_new_connections_is_reached_later(house: House) ->
     check_books(house)
 
 
-@pytest.mark.slow
 def test_redis_stops_for_a_minute(house: House) -> None:
     wait_until(lambda: house.grants() > 0, seconds=60)
     house.redis.kill()

@@ -12,7 +12,7 @@ from fixtures_api import add_person, add_photo
 from fixtures_redis import RedisServer, wait_until
 from prometheus_client import CollectorRegistry
 
-from app.cli.demo import RESIDENT
+from app.cli.demo_clip import RESIDENT
 from app.cli.process import first_key, working
 from app.cli.web import api_server, serving
 from app.settings import Settings
@@ -21,6 +21,8 @@ from workers.pipeline import Nets
 from workers.simulator.clip import Clip
 from workers.simulator.hosting import RunningCamera, running_camera
 from workers.worker import Worker
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @dataclass
@@ -67,7 +69,6 @@ def house(store_url: str, redis_server: RedisServer, door_clip: Path) -> Iterato
             yield Running(worker, client, camera)
 
 
-@pytest.mark.slow
 def test_a_day_in_the_life(house: Running, portrait_files: dict[str, bytes]) -> None:
     camera = house.add_camera()
     wait_until(lambda: house.state(camera) == "online", seconds=15)

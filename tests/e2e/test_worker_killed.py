@@ -11,13 +11,15 @@ import pytest
 from fixtures_door import add_camera, enrol_portrait, worker_process
 from fixtures_redis import STREAM, RedisServer, wait_until
 
-from app.cli.demo import RESIDENT
+from app.cli.demo_clip import RESIDENT
 from app.store import events
 from app.store.engine import Store
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder
 from workers.simulator.clip import Clip
 from workers.simulator.hosting import running_camera
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def stored(store: Store) -> list[str]:
@@ -33,7 +35,6 @@ def grants(redis_server: RedisServer) -> list[dict]:
     return [event for event in sent(redis_server) if event["type"] == "org.cardea.access.granted.v1"]
 
 
-@pytest.mark.slow
 def test_kills_in_the_middle_of_visits(
     store_url: str,
     redis_server: RedisServer,
