@@ -16,7 +16,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from app.cli.demo_clip import make_hallway
+from app.cli.demo_clip import make_empty, make_hallway
 from app.cli.process import open_store, stream_server, working
 from app.cli.spectator import percentiles, resident_megabytes
 from app.cli.virtual import virtual_camera
@@ -36,6 +36,7 @@ ONLINE_SECONDS = 60.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--clip", type=Path, help="what the cameras show, over and over (the demo's hallway)")
+    parser.add_argument("--empty", action="store_true", help="without --clip: the hallway with nobody in it")
     parser.add_argument("--cameras", type=int, default=4, help="how many (4)")
     parser.add_argument("--fps", type=float, default=5.0, help="frames analysed per second and camera (5)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to measure once all are online (60)")
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="cardea-bench-") as folder, ExitStack() as stack:
         settings = Settings(data=Path(folder), database_url=None, redis_url=None, worker="bench", gate=arguments.gate)
         nets = Nets.open()
-        clip = arguments.clip or make_hallway(settings.cache, nets.finder, Path(folder))
+        clip = _clip(arguments, settings, nets, Path(folder))
         store = stack.enter_context(open_store(settings))
         redis_url = stack.enter_context(stream_server(settings))
         for number in range(arguments.cameras):
@@ -86,6 +87,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         _wait(arguments.seconds)
         after = _count(worker)
         return {"clip": clip.name} | _figures(arguments, nets, before, after, decisions, sends)
+
+
+def _clip(arguments: argparse.Namespace, settings: Settings, nets: Nets, folder: Path) -> Path:
+    if arguments.clip is not None:
+        return Path(arguments.clip)
+    return make_empty(folder) if arguments.empty else make_hallway(settings.cache, nets.finder, folder)
 
 
 def _add(store: Store, name: str, url: str, fps: float) -> None:

@@ -30,6 +30,13 @@ def make_hallway(cache: Path, finder: FaceFinder, folder: Path) -> Path:
     return clip
 
 
+def make_empty(folder: Path) -> Path:
+    """Film ten seconds of the hallway with nobody in it and return the clip's path in `folder`."""
+    clip = folder / "empty.mp4"
+    encode(noisy(_empty(hallway(*SIZE), 10.0), seed=1), clip, FPS)
+    return clip
+
+
 def make_clip(resident: bytes, stranger: bytes, finder: FaceFinder, path: Path) -> None:
     """Write the clip, H.264.
 
