@@ -55,7 +55,7 @@ class WatchedCamera:
         self._nets = nets
         self._grant = timedelta(seconds=grant_seconds)
         self._publish = publish
-        self._ready = ready
+        self.ready = ready  # wakes the inference loop that this camera belongs to
         self._lost: deque[float] = deque(maxlen=1)  # when the camera was last lost, until the loop has seen it
         self.mailbox = Mailbox(ready)
         self.reader = CameraReader(camera, self.mailbox, self._state_changed)
@@ -93,7 +93,7 @@ class WatchedCamera:
         previous, self.state = self.state, state
         if previous is CameraState.ONLINE:
             self._lost.append(time.monotonic())
-            self._ready.set()
+            self.ready.set()
         camera = self.camera
         self._numbering.publish(
             lambda identity, sequence: CameraEvent(

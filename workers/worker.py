@@ -1,15 +1,17 @@
-"""A worker: follows the store, owns cameras, runs one inference loop over their newest frames.
+"""A worker: follows the store, owns cameras, runs inference loops over their newest frames.
 
-Threads: one reader per camera, one that follows the store, the inference loop. A worker that has not reached the
-store for `STALE` seconds still watches, but grants nothing: somebody may have been erased meanwhile.
+Threads: one reader per camera, one that follows the store, one inference loop per core. A camera belongs to one loop,
+so its state is touched by one thread, and people at many doors at once do not queue for a single core. A worker that
+has not reached the store for `STALE` seconds still watches, but grants nothing: somebody may have been erased.
 """
 
 import logging
+import os
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Event as Signal
 from threading import Lock, Thread
@@ -30,6 +32,17 @@ FOLLOW = 0.2  # seconds between looks at the store
 BEAT = 1.0  # seconds between heartbeats; the lease in the store is five times as long
 ABANDONED = 20  # threads that hang in a decoder and cannot be ended; with more the process is to be replaced
 STALE = 3.0  # seconds; less than the lease, so that an erasure which waits for the lease is safe
+
+
+LOOPS = 8  # more would wait for memory, not for cores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lane:
+    """One inference loop: what wakes it, and the cameras that it has to say goodbye to."""
+
+    ready: Signal = field(default_factory=Signal)
+    retired: deque[WatchedCamera] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +79,8 @@ class Worker:
         self._incarnation = secrets.token_hex(8)
         self._galleries = Galleries(nets.embedder)
         self._numbering: dict[tuple[str, int], Numbering] = {}
-        self._retired: deque[WatchedCamera] = deque()
+        self._lanes = [Lane() for _ in range(min(len(os.sched_getaffinity(0)), LOOPS))]
         self._changing = Lock()  # `watched` is replaced, never changed, by several threads
-        self._ready = Signal()
         self._stopping = Signal()
         self._followed = float("-inf")  # monotonic time at which the store was last seen, gallery and all
         self._beat = float("-inf")
@@ -86,19 +98,21 @@ class Worker:
         with self._store.session() as session:
             workers.start(session, self._choices.name, self._incarnation)
         self._follow()
-        for body in (self._keep_following, self._infer):
-            thread = Thread(target=self._guard, args=(body,), name=body.__name__.strip("_"), daemon=True)
+        bodies = [self._keep_following, *(partial(self._infer, lane) for lane in self._lanes)]
+        for number, body in enumerate(bodies):
+            name = f"inference-{number}" if number else "following"
+            thread = Thread(target=self._guard, args=(body,), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> None:
         """Stop reading and have the last word on open visits. The cameras stay ours until `leave`."""
-        self._stopping.set()
-        self._ready.set()
+        self._end()
         for thread in self._threads:
             thread.join(timeout=10)
         for watched in self.watched.values():
             watched.reader.stop()
+        for watched in [*(camera for lane in self._lanes for camera in lane.retired), *self.watched.values()]:
             self._step(watched, watched.close)
 
     def leave(self) -> None:
@@ -132,25 +146,32 @@ class Worker:
         try:
             body()
         except BaseException as error:
-            log.exception("%s ended", body.__name__)
+            log.exception("a thread of the worker ended")
             self.failure = error
-            self._stopping.set()
-            self._ready.set()
+            self._end()
             raise
+
+    def _end(self) -> None:
+        self._stopping.set()
+        for lane in self._lanes:
+            lane.ready.set()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the worker stops, of itself or by `stop`; return whether it did."""
         return self._stopping.wait(seconds)
 
-    def _infer(self) -> None:
+    def _infer(self, lane: Lane) -> None:
         while not self._stopping.is_set():
-            self._ready.wait(timeout=0.5)
-            self._ready.clear()  # before looking, so that a frame that comes now wakes us again
-            while self._retired:
-                retired = self._retired.popleft()
+            lane.ready.wait(timeout=0.5)
+            lane.ready.clear()  # before looking, so that a frame that comes now wakes us again
+            while lane.retired:
+                retired = lane.retired.popleft()
                 self._step(retired, retired.close)
-            for watched in list(self.watched.values()):
+            for watched in self._watched_in(lane):
                 self._step(watched, partial(watched.step, self.may_grant))
+
+    def _watched_in(self, lane: Lane) -> list[WatchedCamera]:
+        return [watched for watched in self.watched.values() if watched.ready is lane.ready]
 
     def _keep_following(self) -> None:
         away = False
@@ -220,8 +241,9 @@ class Worker:
             camera, self._nets, lambda: self._galleries.of(camera.building), choices.gate, choices.target_fpir
         )
         numbering = self._numbering[camera.id, camera.owner_epoch]
+        lane = min(self._lanes, key=lambda lane: len(self._watched_in(lane)))
         return WatchedCamera(
-            camera, pipeline, numbering, self._nets.ids, choices.grant_seconds, self._publish, self._ready
+            camera, pipeline, numbering, self._nets.ids, choices.grant_seconds, self._publish, lane.ready
         )
 
     def _drop(self, watched: WatchedCamera) -> None:
@@ -230,6 +252,7 @@ class Worker:
                 return  # somebody else did
             self.watched = {key: value for key, value in self.watched.items() if value is not watched}
         watched.reader.stop()
-        self._retired.append(watched)
-        self._ready.set()
+        lane = next(lane for lane in self._lanes if lane.ready is watched.ready)
+        lane.retired.append(watched)
+        lane.ready.set()
         log.info("no longer watching %s (%s)", watched.camera.name, watched.camera.id)
