@@ -74,5 +74,6 @@ class Screen:
         """Say how to go on with the running system."""
         self._messages.print(
             f"Still running until Ctrl-C. API description: {address}/openapi.json\nKey: {key}\nTry: "
-            f"curl -H 'Authorization: Bearer {key}' {address}/v1/buildings/main/events"
+            f"curl -H 'Authorization: Bearer {key}' {address}/v1/buildings/main/events",
+            soft_wrap=True,
         )
