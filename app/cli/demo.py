@@ -100,7 +100,7 @@ def _play(story: Story, settings: Settings, nets: Nets, arguments: argparse.Name
             else:
                 screen.end(summary, fine)
             if arguments.keep:
-                screen.kept(address, key, camera_url)
+                screen.kept(address, key)
                 wait_for_signal(worker)
     return 0 if fine else 1
 

@@ -70,7 +70,7 @@ class Screen:
         title = "[bold green]The door knows who you are" if fine else "[bold red]That was not how it should go"
         self._messages.print(Panel(table, title=title, expand=False, padding=(1, 2)))
 
-    def kept(self, address: str, key: str, camera: str) -> None:
+    def kept(self, address: str, key: str) -> None:
         """Say how to go on with the running system."""
         self._messages.print(
             f"Still running until Ctrl-C. API description: {address}/openapi.json\nKey: {key}\nTry: "
