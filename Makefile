@@ -30,7 +30,7 @@ lock: .venv/.runtime
 		--no-emit-find-links --extra build --extra dev --extra train pyproject.toml -o requirements-dev.txt
 
 .venv/.runtime: requirements.txt pyproject.toml
-	@echo "Setting up .venv: about 500 MB, a minute or two, once."
+	@echo "Setting up .venv: about 630 MB, a minute or two, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --progress-bar on --require-hashes -r requirements.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
