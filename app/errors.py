@@ -10,7 +10,9 @@
     │   ├── CursorError      a page token was not made here
     │   ├── StaleOwnerError  another worker has taken this camera over: the event must not be written
     │   └── StoreUnavailableError  the database does not answer now: try again
+    │       └── SealError    sealed bytes cannot be opened: the key is missing, or they were altered
     ├── StreamUnavailableError  the event stream does not take events now: try again
+    │   └── StreamEmptyError  it is new or has lost its data: fill it first
     ├── WorkerError          a worker cannot go on and must be started anew
     └── SetupError           the surroundings are wrong; the message says what to do next
 
@@ -62,12 +64,20 @@ class StoreUnavailableError(StoreError):
     """The store does not answer."""
 
 
+class SealError(StoreUnavailableError):
+    """Sealed bytes cannot be opened."""
+
+
 class StaleOwnerError(StoreError):
     """Another worker owns this camera now."""
 
 
 class StreamUnavailableError(CardeaError):
     """The event stream does not answer."""
+
+
+class StreamEmptyError(StreamUnavailableError):
+    """The event stream has lost its data."""
 
 
 class WorkerError(CardeaError):

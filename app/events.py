@@ -5,6 +5,8 @@ and what a consumer must check before it opens a door.
 """
 
 import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,19 +14,32 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.errors import SetupError, StreamUnavailableError
+from app.errors import SetupError, StreamEmptyError, StreamUnavailableError
 from app.types import AccessEvent, CameraEvent, Event
 
 ANSWER_SECONDS = 2.0  # a server that is silent for longer is taken for gone
+Sent = tuple[Event, bool]  # an event, and whether it has a snapshot
+LOST = "the event stream is new or has lost its data"
+FULL = "the event stream is full: raise the server's maxmemory, or free memory there"
 REMEMBER_SECONDS = 7 * 24 * 3600  # how long a second copy of an event is recognised
 
-# Adds an event unless its id was added before, in one atomic step: a sender whose answer was lost, or who died before
-# it could note the success, just sends again. The id is remembered in a key of its own, because the stream is trimmed.
+FILLING, FILLED = "filling", "filled"  # what the marker says
+
+# Adds events unless their ids were added before, in one atomic step: a sender whose answer was lost, or who died before
+# it could note the success, just sends again. Each id is remembered in a key of its own, because the stream is trimmed.
+# Without the marker nothing is added: the server is new or has lost its data.
 ADD_ONCE = """
-if redis.call('EXISTS', KEYS[2]) == 1 then return false end
-local entry = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[2])
-redis.call('SET', KEYS[2], entry, 'EX', ARGV[3])
-return entry
+local marker = redis.call('GET', KEYS[2])
+if marker ~= 'filled' and marker ~= ARGV[3] then return -1 end
+local added = 0
+for i = 3, #KEYS do
+    if redis.call('EXISTS', KEYS[i]) == 0 then
+        local entry = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[i + 1])
+        redis.call('SET', KEYS[i], entry, 'EX', ARGV[2])
+        added = added + 1
+    end
+end
+return added
 """
 
 
@@ -32,6 +47,8 @@ class EventStream:
     """The stream of all events, in any Redis from 6.2 on or Valkey. Threads may share it.
 
     The server must not evict keys (``maxmemory-policy noeviction``, the default): it would forget what was sent.
+    Beside the stream lies a marker, which goes when the server loses its data: then nothing is added until somebody
+    has put in again what the stream held (`filling`).
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, with its password.
@@ -57,23 +74,74 @@ class EventStream:
         except ValueError:  # its text may repeat the password
             raise SetupError("the Redis URL cannot be read; it begins with redis://, rediss:// or unix://") from None
         self._key = key
-        self._length = length
+        self._marker = f"{key}:marker"
+        self.length = length
         self._add_once = self._client.register_script(ADD_ONCE)
 
     def add(self, event: Event, has_snapshot: bool) -> bool:
         """Append the event; False when the stream has or had it already.
 
         Raises:
+            StreamEmptyError: the stream is new or has lost its data; fill it first.
             StreamUnavailableError: no answer, or none that helps. The event may have been added: add it again.
         """
-        message = json.dumps(to_cloud_event(event, has_snapshot), ensure_ascii=False, separators=(",", ":"))
-        try:
-            entry = self._add_once(
-                keys=[self._key, f"{self._key}:sent:{event.id}"], args=[self._length, message, REMEMBER_SECONDS]
+        return self._add([(event, has_snapshot)], FILLED) == 1
+
+    def require(self) -> None:
+        """Make sure that the stream has what it should.
+
+        Raises:
+            StreamEmptyError: it is new or has lost its data; fill it first.
+            StreamUnavailableError: no answer.
+        """
+        self._add([], FILLED)
+
+    @contextmanager
+    def filling(self) -> Iterator[Callable[[Sequence[Sent]], int]]:
+        """Fill a stream that is new or has lost its data; it takes events by `add` when the block has ended.
+
+        Several processes may do so at once, each from the oldest event on: every id is added once, and in that order.
+
+        Yields:
+            Adds events, each with whether it has a snapshot, and returns how many were not there yet.
+
+        Raises:
+            StreamEmptyError: the data was lost again meanwhile.
+            StreamUnavailableError: as for `add`. What was added stays.
+        """
+        with self._errors():
+            self._client.set(self._marker, FILLING, nx=True)
+        yield lambda records: self._add(records, FILLING)
+        with self._errors():
+            kept = self._client.set(self._marker, FILLED, xx=True)
+        if kept is None:
+            raise StreamEmptyError(LOST)
+
+    def _add(self, records: Sequence[Sent], accepted: str) -> int:
+        """Add events while the marker is `FILLED` or `accepted`; return how many were new."""
+        messages = [
+            json.dumps(to_cloud_event(event, has_snapshot), ensure_ascii=False, separators=(",", ":"))
+            for event, has_snapshot in records
+        ]
+        ids = [f"{self._key}:sent:{event.id}" for event, _ in records]
+        with self._errors():
+            added = int(
+                self._add_once(
+                    keys=[self._key, self._marker, *ids], args=[self.length, REMEMBER_SECONDS, accepted, *messages]
+                )
             )
+        if added < 0:
+            raise StreamEmptyError(LOST)
+        return added
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.exceptions.OutOfMemoryError as error:
+            raise StreamUnavailableError(FULL) from error
         except redis.RedisError as error:
             raise StreamUnavailableError(f"the event stream took no event: {error}") from error
-        return entry is not None
 
     def check(self) -> None:
         """Ask the server for a sign of life.

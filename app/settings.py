@@ -13,6 +13,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CARDEA_", extra="forbid", frozen=True)
 
     data: Path = Field(Path("cardea-data"), description="folder of the embedded database and event stream")
+    key_file: Path | None = Field(None, description="keys that seal photos and templates; in `data` when unset")
     cache: Path = Field(Path("~/.cache/cardea"), description="folder of fetched packages, for demo and toolchain")
     database_url: SecretStr | None = Field(None, description="postgresql://... ; SQLite in `data` when unset")
     redis_url: SecretStr | None = Field(None, description="redis://... ; an embedded server when unset")
@@ -26,10 +27,14 @@ class Settings(BaseSettings):
     gate: str = Field("adaptive", pattern="^(adaptive|published|open)$", description="the early-exit rule")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
-    @field_validator("data", "cache")
+    @field_validator("data", "cache", "key_file")
     @classmethod
-    def _whole(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+    def _whole(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    def keys(self) -> Path:
+        """Return the file of the encryption keys."""
+        return self.key_file or self.data / "encryption.keys"
 
     def database(self) -> str:
         """Return the SQLAlchemy URL."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
+Zones = tuple[tuple[tuple[float, float], ...], ...]  # polygons of (x, y) in shares 0..1 of the picture
 
 
 class Picture(Protocol):
@@ -211,6 +212,7 @@ class Camera:
     transport: str = "tcp"  # tcp | udp
     ca_certificate: str | None = field(default=None, repr=False)  # PEM that rtsps:// is verified against
     loop: bool = False  # files only: start again at the end
+    zones: Zones = ()  # where people count; empty: everywhere
     revision: int = 1  # raised by every change of the row
     owner_epoch: int = 0
 
@@ -240,7 +242,8 @@ class AccessEvent:
     decided_at: datetime
     expires_at: datetime  # a grant is worth nothing after this
     latency_ms: dict[str, float]  # by stage, from the capture of the deciding frame
-    snapshot: bytes | None = field(default=None, repr=False)  # JPEG
+    snapshot: bytes | None = field(default=None, repr=False)  # JPEG of the whole picture
+    portrait: bytes | None = field(default=None, repr=False)  # JPEG of the best face, from the full-size frame
 
 
 @dataclass(frozen=True, slots=True)

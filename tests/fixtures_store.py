@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import update
 
+from app.keyring import Keyring
 from app.store import cameras, people, workers
 from app.store.clock import now
 from app.store.engine import Store
@@ -62,6 +63,20 @@ def _programs() -> Path | None:
     return candidates[0].parent if candidates else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The key file of this run, for the processes that tests start too."""
+    file = tmp_path_factory.mktemp("keys") / "encryption.keys"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CARDEA_KEY_FILE", str(file))
+        yield file
+
+
+def store_at(url: str) -> Store:
+    """The store behind a URL, with the keys of this run."""
+    return Store(url, Keyring(Path(os.environ["CARDEA_KEY_FILE"])))
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A running PostgreSQL server; without its programs the test is skipped, but never in CI."""
@@ -85,11 +100,11 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_database(postgres_server: PostgresServer) -> str:
+def postgres_database(postgres_server: PostgresServer, key_file: Path) -> str:
     """URL of a migrated database, which the tests use in turn."""
     postgres_server.execute("CREATE DATABASE cardea")
     url = postgres_server.url("cardea")
-    with contextlib.closing(Store(url)) as store:
+    with contextlib.closing(store_at(url)) as store:
         store.migrate()
     return url
 
@@ -99,7 +114,7 @@ def postgres_url(postgres_server: PostgresServer, postgres_database: str) -> str
     """URL of a migrated PostgreSQL database as new: emptying one is quicker than cloning one."""
     others = "datname = 'cardea' AND pid != pg_backend_pid()"
     postgres_server.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
-    with contextlib.closing(Store(postgres_database)) as store, store.session() as session:
+    with contextlib.closing(store_at(postgres_database)) as store, store.session() as session:
         for table in reversed(Base.metadata.sorted_tables):
             session.execute(table.delete().where(table.c.id != "main") if table.name == "buildings" else table.delete())
         session.execute(update(Building).values(gallery_sequence=0))
@@ -107,10 +122,10 @@ def postgres_url(postgres_server: PostgresServer, postgres_database: str) -> str
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory, key_file: Path) -> Path:
     """A migrated SQLite file to copy."""
     file = tmp_path_factory.mktemp("sqlite") / "template.db"
-    with contextlib.closing(Store(f"sqlite:///{file}")) as store:
+    with contextlib.closing(store_at(f"sqlite:///{file}")) as store:
         store.migrate()
     return file
 
@@ -133,7 +148,7 @@ def store_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def store(store_url: str) -> Iterator[Store]:
     """A migrated, empty store: the test runs once on SQLite and once on PostgreSQL."""
-    with contextlib.closing(Store(store_url)) as opened:
+    with contextlib.closing(store_at(store_url)) as opened:
         yield opened
 
 

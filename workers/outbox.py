@@ -3,22 +3,29 @@
 An event is struck off only after the stream has taken it, and the stream takes each id once, so whatever dies or
 hangs in between, nothing is lost and nothing is doubled. Nobody is fenced off here: a worker that lost its camera was
 refused when it tried to store the event, and what was stored before that must still be delivered.
+
+A stream that is new, or whose server has lost its data, is first filled with the events of the last day. Consumers see
+them again under the ids that they had.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from app.errors import StoreUnavailableError, StreamUnavailableError
+from app.errors import StoreUnavailableError, StreamEmptyError, StreamUnavailableError
 from app.events import EventStream
-from app.store import outbox
+from app.store import history, outbox
 from app.store.engine import Store
 from app.types import AccessEvent, Event
 from workers.outage import Outage
 
+log = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.5  # finds what other processes stored and did not send
 BATCH = 50  # small, because an event is sent as it was when its batch was read
+FILL = 200  # the same for a stream that lost its data; there speed counts, for nothing else is sent meanwhile
 
 
 class OutboxSender:
@@ -85,10 +92,37 @@ class OutboxSender:
                 for record in records:
                     if self._stream.add(record.event, record.has_snapshot):
                         self._on_sent(record.event, _age(record.event))
+            if not records:
+                self._stream.require()
+        except StreamEmptyError:
+            return self._fill()
         except (StoreUnavailableError, StreamUnavailableError) as error:
             return self._outage.failed(error)
         self._outage.over()
         return 0.0 if len(records) == BATCH else POLL_SECONDS
+
+    def _fill(self) -> float:
+        """Put the past into a stream that has none and return the seconds to wait before the next round."""
+        try:
+            with self._store.reading() as session:
+                ids = history.ids(session, self._stream.length)
+            added = 0
+            with self._stream.filling() as add:
+                for start in range(0, len(ids), FILL):
+                    self._hurry()
+                    with self._store.reading() as session:
+                        records = history.records(session, ids[start : start + FILL])
+                    added += add([(record.event, record.has_snapshot) for record in records])
+        except (StoreUnavailableError, StreamUnavailableError) as error:
+            return self._outage.failed(error)
+        level = logging.WARNING if added else logging.INFO
+        log.log(level, "the event stream was new or had lost its data: %d events were put into it", added)
+        return 0.0
+
+    def _hurry(self) -> None:
+        """Raise when the time is up; the next sender goes on with the filling."""
+        if self._stopping.is_set() and time.monotonic() >= self._drain_until:
+            raise StreamUnavailableError("the end came before it was filled")
 
 
 def _age(event: Event) -> float:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.problems import ProblemError
 from app.api.schemas import BuildingId
 from app.api.services import Services, Serving
 from app.store import keys
+from app.store.audit import Actor
 from app.store.records import KeyRecord, Scope
 
 # A scope holds those behind it.
@@ -52,6 +53,19 @@ def current_key(services: Serving, secret: Secret) -> KeyRecord:
 
 
 Key = Annotated[KeyRecord, Depends(current_key)]
+
+
+def client_address(request: Request) -> str:
+    """Return where a request comes from; behind a proxy that uvicorn trusts, what the proxy says."""
+    return "" if request.client is None else request.client.host
+
+
+def current_actor(request: Request, key: Key) -> Actor:
+    """Return who the audit trail names for this request."""
+    return Actor("key", key.id, key.name, client_address(request))
+
+
+Acting = Annotated[Actor, Depends(current_actor)]
 
 
 def needs(scope: Scope) -> Callable[[KeyRecord], Coroutine[Any, Any, None]]:

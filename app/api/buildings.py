@@ -10,7 +10,7 @@ from app.api.problems import documented
 from app.api.schemas import PAGE, BuildingId, BuildingSlug, Page, PageSize, PageToken, Strictly, Text, page_of
 from app.api.services import Serving
 from app.store import buildings, records
-from app.store.records import BuildingRecord, Scope
+from app.store.records import BuildingFields, BuildingRecord, Scope
 
 router = APIRouter(prefix="/buildings", tags=["buildings"])
 
@@ -32,7 +32,7 @@ class BuildingRead(BaseModel):
     @staticmethod
     def of(record: BuildingRecord) -> "BuildingRead":
         """Return the answer for a record."""
-        return BuildingRead(id=record.id, name=record.name, created_at=record.created_at)
+        return BuildingRead(id=record.id, name=record.fields.name, created_at=record.created_at)
 
 
 @router.get("", dependencies=[Depends(needs(Scope.VIEWER))], responses=documented("invalid-page-token"))
@@ -54,7 +54,7 @@ def list_buildings(
 def create_building(services: Serving, body: BuildingCreate, response: Response) -> BuildingRead:
     """Add a building, empty."""
     with services.store.session() as session:
-        record = buildings.create(session, body.id, body.name)
+        record = buildings.create(session, body.id, BuildingFields(body.name))
     response.headers["Location"] = f"/v1/buildings/{record.id}"
     return BuildingRead.of(record)
 

@@ -2,12 +2,13 @@
 
 import argparse
 
-from app.cli import bench_cameras, bench_gate, print_json
+from app.cli import bench_cameras, bench_gate, bench_visits, print_json
 from app.cli.running import log_to_stderr
 
 BENCHES = {
     "cameras": (bench_cameras, "cores, latency and stage costs of N cameras over real RTSP"),
     "gate": (bench_gate, "exit and open rates of the motion gate on clips with truth"),
+    "visits": (bench_visits, "who is let in: portraits walk up to cameras, some enrolled and some not"),
 }
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from app.embedded import EmbeddedServer
 from app.events import EventStream
+from app.keyring import Keyring
 from app.settings import Settings
 from app.store import keys
 from app.store.engine import Store
@@ -28,10 +29,10 @@ def open_store(settings: Settings) -> Iterator[Store]:
     """Open the database and bring its schema up to date.
 
     Raises:
-        SetupError: the URL or the migrations cannot be used.
+        SetupError: URL, migrations or key file cannot be used.
         StoreUnavailableError: the database does not answer.
     """
-    store = Store(settings.database())
+    store = Store(settings.database(), Keyring(settings.keys()))
     try:
         store.migrate()
         yield store

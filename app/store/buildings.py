@@ -1,16 +1,18 @@
 """Buildings: tenancy and gallery. "main" is made by the first migration."""
 
-from sqlalchemy import select, update
+from sqlalchemy import select
+from sqlalchemy import update as sql_update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import ConflictError, NotFoundError
+from app.errors import ConflictError, NotFoundError, RevisionError
 from app.store.clock import now
 from app.store.paging import decode, page
-from app.store.records import BuildingRecord, Page
+from app.store.records import BuildingFields, BuildingRecord, Page
 from app.store.tables import Building, GalleryChange
 
 
-def create(session: Session, building: str, name: str) -> BuildingRecord:
+def create(session: Session, building: str, fields: BuildingFields) -> BuildingRecord:
     """Make a building whose id is chosen by the caller.
 
     Raises:
@@ -18,9 +20,35 @@ def create(session: Session, building: str, name: str) -> BuildingRecord:
     """
     if session.get(Building, building) is not None:
         raise ConflictError(f"building {building!r} exists already")
-    row = Building(id=building, name=name, gallery_sequence=0, created_at=now(session))
+    row = Building(id=building, gallery_sequence=0, revision=1, created_at=now(session))
+    _write(row, fields)
     session.add(row)
-    session.flush()
+    try:
+        session.flush()
+    except IntegrityError as error:  # somebody else was quicker
+        raise ConflictError(f"building {building!r} exists already") from error
+    return _record(row)
+
+
+def update(session: Session, building: str, fields: BuildingFields, revision: int) -> BuildingRecord:
+    """Replace what is said about a building.
+
+    Args:
+        revision: the one that the caller knows.
+
+    Raises:
+        NotFoundError: there is none of this id.
+        RevisionError: the building was changed since `revision`.
+    """
+    row = session.scalars(select(Building).where(Building.id == building).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no building {building!r}")
+    if row.revision != revision:
+        raise RevisionError(f"building {building!r} is at revision {row.revision}, not {revision}")
+    if fields != _fields(row):
+        _write(row, fields)
+        row.revision += 1
+        session.flush()
     return _record(row)
 
 
@@ -53,12 +81,22 @@ def raise_sequence(session: Session, building: str, person: str) -> int:
 
     The building's row stays locked until the transaction ends, so followers see the sequence without gaps and in order.
     """
-    raised = update(Building).where(Building.id == building).values(gallery_sequence=Building.gallery_sequence + 1)
+    raised = sql_update(Building).where(Building.id == building).values(gallery_sequence=Building.gallery_sequence + 1)
     sequence = session.execute(raised.returning(Building.gallery_sequence)).scalar_one()
     session.add(GalleryChange(building_id=building, sequence=sequence, person_id=person))
     session.flush()
     return sequence
 
 
+def _write(row: Building, fields: BuildingFields) -> None:
+    row.name = fields.name
+    row.event_days = fields.event_days
+    row.snapshot_days = fields.snapshot_days
+
+
+def _fields(row: Building) -> BuildingFields:
+    return BuildingFields(row.name, row.event_days, row.snapshot_days)
+
+
 def _record(row: Building) -> BuildingRecord:
-    return BuildingRecord(row.id, row.name, row.gallery_sequence, row.created_at)
+    return BuildingRecord(row.id, _fields(row), row.gallery_sequence, row.revision, row.created_at)

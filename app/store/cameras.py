@@ -15,9 +15,10 @@ from app.store import buildings
 from app.store.clock import now
 from app.store.paging import decode, new_id, page
 from app.store.records import CameraFields, CameraRecord, Page
+from app.store.sealing import seal, unseal
 from app.store.tables import CameraRow, Worker
 from app.store.workers import lease_start
-from app.types import Camera, CameraState
+from app.types import Camera, CameraState, Zones
 
 
 def create(session: Session, building: str, fields: CameraFields) -> CameraRecord:
@@ -39,10 +40,10 @@ def create(session: Session, building: str, fields: CameraFields) -> CameraRecor
         created_at=moment,
         updated_at=moment,
     )
-    _write(row, fields)
+    _write(session, row, fields)
     session.add(row)
     session.flush()
-    return _record(row, None)
+    return _record(session, row, None)
 
 
 def get(session: Session, building: str, camera: str) -> CameraRecord:
@@ -55,7 +56,7 @@ def get(session: Session, building: str, camera: str) -> CameraRecord:
     found = session.execute(query).one_or_none()
     if found is None:
         raise NotFoundError(f"there is no camera {camera!r} in building {building!r}")
-    return _record(*found)
+    return _record(session, *found)
 
 
 def listing(session: Session, building: str, size: int, token: str | None = None) -> Page[CameraRecord]:
@@ -70,7 +71,7 @@ def listing(session: Session, building: str, size: int, token: str | None = None
     if token is not None:
         query = query.where(tuple_(CameraRow.name, CameraRow.id) > tuple_(*decode(token, 2)))
     rows = session.execute(query.order_by(CameraRow.name, CameraRow.id).limit(size + 1)).all()
-    return page(rows, size, lambda row: _record(*row), lambda row: (row[0].name, row[0].id))
+    return page(rows, size, lambda row: _record(session, *row), lambda row: (row[0].name, row[0].id))
 
 
 def update(session: Session, building: str, camera: str, fields: CameraFields, revision: int) -> CameraRecord:
@@ -86,8 +87,8 @@ def update(session: Session, building: str, camera: str, fields: CameraFields, r
     row = _locked(session, building, camera)
     if row.revision != revision:
         raise RevisionError(f"camera {camera!r} is at revision {row.revision}, not {revision}")
-    if fields != _fields(row):
-        _write(row, fields)
+    if fields != _fields(session, row):
+        _write(session, row, fields)
         row.revision += 1
         row.updated_at = now(session)
         if not fields.enabled:
@@ -125,7 +126,7 @@ def claim(session: Session, worker: str) -> frozenset[str]:
 def watched(session: Session, worker: str) -> list[Camera]:
     """Return the cameras that a worker owns, as they are now."""
     query = select(CameraRow).where(CameraRow.owner == worker, CameraRow.enabled).order_by(CameraRow.id)
-    return [_camera(row) for row in session.scalars(query)]
+    return [_camera(session, row) for row in session.scalars(query)]
 
 
 def set_state(
@@ -161,9 +162,17 @@ def _with_owner(session: Session) -> Select[CameraRow, str | None]:
     return select(CameraRow, Worker.id).outerjoin(Worker, alive)
 
 
-def _write(row: CameraRow, fields: CameraFields) -> None:
+def _source(session: Session, row: CameraRow) -> str:
+    return unseal(session, row.sealed_source, f"cameras.source/{row.id}").decode()
+
+
+def _zones(row: CameraRow) -> Zones:
+    return tuple(tuple((x, y) for x, y in polygon) for polygon in row.zones)
+
+
+def _write(session: Session, row: CameraRow, fields: CameraFields) -> None:
     row.name = fields.name
-    row.source = fields.source
+    row.sealed_source = seal(session, fields.source.encode(), f"cameras.source/{row.id}")
     row.door = fields.door
     row.groups = sorted(fields.groups)
     row.fps = fields.fps
@@ -171,12 +180,13 @@ def _write(row: CameraRow, fields: CameraFields) -> None:
     row.ca_certificate = fields.ca_certificate
     row.loop = fields.loop
     row.enabled = fields.enabled
+    row.zones = [[[x, y] for x, y in polygon] for polygon in fields.zones]
 
 
-def _fields(row: CameraRow) -> CameraFields:
+def _fields(session: Session, row: CameraRow) -> CameraFields:
     return CameraFields(
         name=row.name,
-        source=row.source,
+        source=_source(session, row),
         door=row.door,
         groups=frozenset(row.groups),
         fps=row.fps,
@@ -184,14 +194,15 @@ def _fields(row: CameraRow) -> CameraFields:
         ca_certificate=row.ca_certificate,
         loop=row.loop,
         enabled=row.enabled,
+        zones=_zones(row),
     )
 
 
-def _record(row: CameraRow, live_owner: str | None) -> CameraRecord:
+def _record(session: Session, row: CameraRow, live_owner: str | None) -> CameraRecord:
     return CameraRecord(
         id=row.id,
         building=row.building_id,
-        fields=_fields(row),
+        fields=_fields(session, row),
         revision=row.revision,
         owner=live_owner,
         owner_epoch=row.owner_epoch,
@@ -203,18 +214,19 @@ def _record(row: CameraRow, live_owner: str | None) -> CameraRecord:
     )
 
 
-def _camera(row: CameraRow) -> Camera:
+def _camera(session: Session, row: CameraRow) -> Camera:
     return Camera(
         id=row.id,
         building=row.building_id,
         name=row.name,
-        source=row.source,
+        source=_source(session, row),
         door=row.door,
         groups=frozenset(row.groups),
         fps=row.fps,
         transport=row.transport,
         ca_certificate=row.ca_certificate,
         loop=row.loop,
+        zones=_zones(row),
         revision=row.revision,
         owner_epoch=row.owner_epoch,
     )

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, 
 from sqlalchemy.orm import Session
 
 from app.errors import SetupError, StoreUnavailableError
+from app.keyring import Keyring
 
 LOCK_SECONDS = 5  # how long a statement waits for somebody else's transaction
 
@@ -114,15 +115,16 @@ def _prepare_postgresql(connection: Any, _record: object) -> None:
 
 
 class Store:
-    """One database. Threads may share it; processes may not."""
+    """One database and the keys that seal parts of it. Threads may share it; processes may not."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keyring: Keyring) -> None:
         """Prepare the engine.
 
         Raises:
             SetupError: the URL cannot be used.
         """
         self.engine = make_engine(url)
+        self.keyring = keyring
         self.sqlite = self.engine.dialect.name == "sqlite"
 
     @contextmanager
@@ -150,6 +152,7 @@ class Store:
     @contextmanager
     def _scope(self, options: dict[str, Any]) -> Iterator[Session]:
         session = Session(self.engine, expire_on_commit=False, execution_options=FRESH | options)
+        session.info["keyring"] = self.keyring
         with self._errors(), session, session.begin():
             yield session
 
@@ -165,14 +168,19 @@ class Store:
     def migrate(self) -> None:
         """Bring the tables up to this version of the product; without effect when they are.
 
+        The first time this makes the key file.
+
         Raises:
-            SetupError: the migrations are not installed beside the package.
+            SetupError: the migrations are not installed beside the package, or a key of this database is missing.
             StoreUnavailableError: the database cannot be reached.
         """
+        from app.store import sealing  # noqa: PLC0415 - it needs the tables, which need nothing of this module
         from app.store.migration import upgrade  # noqa: PLC0415 - Alembic costs every process 0.8 s and 38 MB
 
         with self._errors():
-            upgrade(self.engine)
+            upgrade(self.engine, self.keyring)
+        with self.session() as session:
+            sealing.register(session)
 
     def check(self) -> None:
         """Ask the database for a sign of life.

@@ -108,5 +108,5 @@ def _delete_snapshots(session: Session, person: str) -> int:
 
 
 def _anonymise(session: Session, person: str) -> int:
-    named = update(EventRow).where(EventRow.person_id == person).values(person_id=None, person_name=None)
+    named = update(EventRow).where(EventRow.person_id == person).values(person_id=None)
     return len(session.scalars(named.returning(EventRow.id)).all())

@@ -1,4 +1,7 @@
-"""Events as rows and back. What queries ask for has columns, the rest is the row's `detail`."""
+"""Events as rows and back. What queries ask for has columns, the rest is the row's `detail`.
+
+A row knows a person's id alone: the name is in one place, where an erasure finds it.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -18,15 +21,15 @@ def to_row(event: Event) -> EventRow:
     )
     if isinstance(event, AccessEvent):
         row.kind, row.occurred_at, row.detail = "access", event.decided_at, _access_detail(event)
-        row.decision, row.person_id, row.person_name = event.decision.value, event.person, event.person_name
+        row.decision, row.person_id = event.decision.value, event.person
     else:
         row.kind, row.occurred_at, row.detail = "camera", event.at, _camera_detail(event)
     return row
 
 
-def to_event(row: EventRow) -> Event:
-    """Return the event of a row; its snapshot stays in the store."""
-    return _access(row) if row.kind == "access" else _camera(row)
+def to_event(row: EventRow, person_name: str | None) -> Event:
+    """Return the event of a row; its pictures stay in the store."""
+    return _access(row, person_name) if row.kind == "access" else _camera(row)
 
 
 def _access_detail(event: AccessEvent) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def _access_detail(event: AccessEvent) -> dict[str, Any]:
     }
 
 
-def _access(row: EventRow) -> AccessEvent:
+def _access(row: EventRow, person_name: str | None) -> AccessEvent:
     detail = row.detail
     box = detail["box"]
     return AccessEvent(
@@ -60,7 +63,7 @@ def _access(row: EventRow) -> AccessEvent:
         decision=Decision(row.decision or ""),
         reasons=tuple(Reason(code) for code in detail["reasons"]),
         person=row.person_id,
-        person_name=row.person_name,
+        person_name=person_name,
         similarity=detail["similarity"],
         threshold=detail["threshold"],
         margin=detail["margin"],

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Select, func, literal, select, tuple_
 from sqlalchemy.orm import Session
@@ -10,17 +11,24 @@ from app.errors import CursorError, NotFoundError, StaleOwnerError
 from app.store import buildings, cameras
 from app.store.event_rows import to_event, to_row
 from app.store.paging import decode, page
-from app.store.records import EventFilter, EventRecord, Page
-from app.store.tables import EventRow, Outbox, PersonRow, Snapshot, UtcTime
+from app.store.records import CorrectionRecord, EventFilter, EventRecord, Page
+from app.store.sealing import seal, unseal
+from app.store.tables import Correction, EventRow, Outbox, PersonRow, Portrait, Snapshot, UtcTime
 from app.types import AccessEvent, CameraEvent, Event
 
 HAS_SNAPSHOT = select(Snapshot.event_id).where(Snapshot.event_id == EventRow.id).exists()
+HAS_PORTRAIT = select(Portrait.event_id).where(Portrait.event_id == EventRow.id).exists()
+RECORD = (
+    select(EventRow, PersonRow.name, HAS_SNAPSHOT, HAS_PORTRAIT, Correction)
+    .outerjoin(PersonRow, PersonRow.id == EventRow.person_id)
+    .outerjoin(Correction, Correction.event_id == EventRow.id)
+)
 
 
 def add(session: Session, event: Event) -> bool:
-    """Store an event, its snapshot and its outbox row, and the state of the camera if the event is about that.
+    """Store an event, its pictures and its outbox row, and the state of the camera if the event is about that.
 
-    A person who was erased since the decision is left out, and so is the picture; the decision stays.
+    A person who was erased since the decision is left out, and so are the pictures; the decision stays.
 
     Returns:
         False when this event is stored already, so that sending it again does no harm.
@@ -40,10 +48,17 @@ def add(session: Session, event: Event) -> bool:
     session.add(to_row(event))
     session.flush()
     session.add(Outbox(event_id=event.id))
-    if isinstance(event, AccessEvent) and event.snapshot is not None:
-        session.add(Snapshot(event_id=event.id, image=event.snapshot))
+    if isinstance(event, AccessEvent):
+        _add_pictures(session, event)
     session.flush()
     return True
+
+
+def _add_pictures(session: Session, event: AccessEvent) -> None:
+    for table, image in ((Snapshot, event.snapshot), (Portrait, event.portrait)):
+        if image is not None:
+            label = f"{table.__tablename__}.image/{event.id}"
+            session.add(table(event_id=event.id, image=seal(session, image, label)))
 
 
 def _without_erased(session: Session, event: AccessEvent) -> AccessEvent:
@@ -56,7 +71,7 @@ def _without_erased(session: Session, event: AccessEvent) -> AccessEvent:
     there = select(PersonRow.id).where(PersonRow.id == event.person, PersonRow.building_id == event.building)
     if session.scalar(there.with_for_update(read=True, key_share=True)) is not None:
         return event
-    return replace(event, person=None, person_name=None, snapshot=None)
+    return replace(event, person=None, person_name=None, snapshot=None, portrait=None)
 
 
 def last_sequence(session: Session, camera: str, owner_epoch: int) -> int:
@@ -71,25 +86,29 @@ def get(session: Session, building: str, event: str) -> EventRecord:
     Raises:
         NotFoundError: there is none of this id in this building.
     """
-    query = select(EventRow, HAS_SNAPSHOT).where(EventRow.building_id == building, EventRow.id == event)
+    query = RECORD.where(EventRow.building_id == building, EventRow.id == event)
     found = session.execute(query).one_or_none()
     if found is None:
         raise NotFoundError(f"there is no event {event!r} in building {building!r}")
-    row, has_snapshot = found
-    return EventRecord(to_event(row), has_snapshot)
+    return _record(*found)
 
 
 def snapshot(session: Session, building: str, event: str) -> bytes:
-    """Return the picture of an event, JPEG.
+    """Return the whole picture of an event, JPEG.
 
     Raises:
         NotFoundError: the event has none or no more, or there is no such event in this building.
     """
-    query = select(Snapshot.image).join(EventRow, EventRow.id == Snapshot.event_id)
-    image = session.scalar(query.where(EventRow.building_id == building, EventRow.id == event))
-    if image is None:
-        raise NotFoundError(f"there is no snapshot of event {event!r} in building {building!r}")
-    return image
+    return _picture(session, Snapshot, building, event)
+
+
+def portrait(session: Session, building: str, event: str) -> bytes:
+    """Return the best face of an event, JPEG.
+
+    Raises:
+        NotFoundError: the event has none or no more, or there is no such event in this building.
+    """
+    return _picture(session, Portrait, building, event)
 
 
 def listing(
@@ -102,7 +121,7 @@ def listing(
         CursorError: the token is not valid.
     """
     buildings.get(session, building)
-    query = select(EventRow, HAS_SNAPSHOT).where(EventRow.building_id == building)
+    query = RECORD.where(EventRow.building_id == building)
     query = _filtered(query, only or EventFilter())
     if token is not None:
         query = query.where(tuple_(EventRow.occurred_at, EventRow.id) < tuple_(*_position(token)))
@@ -111,12 +130,31 @@ def listing(
     return page(
         rows,
         size,
-        lambda row: EventRecord(to_event(row[0]), row[1]),
+        lambda row: _record(*row),
         lambda row: (row[0].occurred_at.isoformat(), row[0].id),
     )
 
 
-def _filtered(query: Select[EventRow, bool], only: EventFilter) -> Select[EventRow, bool]:
+def _picture(session: Session, table: type[Snapshot] | type[Portrait], building: str, event: str) -> bytes:
+    query = select(table.image).join(EventRow, EventRow.id == table.event_id)
+    image = session.scalar(query.where(EventRow.building_id == building, EventRow.id == event))
+    if image is None:
+        raise NotFoundError(f"there is no such picture of event {event!r} in building {building!r}")
+    return unseal(session, image, f"{table.__tablename__}.image/{event}")
+
+
+def _record(
+    row: EventRow, name: str | None, has_snapshot: bool, has_portrait: bool, correction: Correction | None
+) -> EventRecord:
+    said = None if correction is None else _correction(correction)
+    return EventRecord(to_event(row, name), has_snapshot, has_portrait, said)
+
+
+def _correction(row: Correction) -> CorrectionRecord:
+    return CorrectionRecord(row.verdict, row.person_id, row.note, row.actor, row.at)
+
+
+def _filtered(query: Select[Any, Any, Any, Any, Any], only: EventFilter) -> Select[Any, Any, Any, Any, Any]:
     wanted = {
         EventRow.kind: only.kind,
         EventRow.decision: only.decision,

@@ -4,6 +4,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.store.sealing import unseal
 from app.store.tables import Building, GalleryChange, PersonRow, Template
 from app.types import GalleryChanges, Person
 
@@ -32,12 +33,13 @@ def changes_since(session: Session, building: str, sequence: int, embedder: str)
     owners = tuple(row.person_id for row in templates)
     persons = session.scalars(select(PersonRow).where(PersonRow.id.in_(changed)))
     present = frozenset(owners)
+    vectors = [unseal(session, row.vector, f"templates.vector/{row.person_id}") for row in templates]
     return GalleryChanges(
         sequence=max((step.sequence for step in steps), default=sequence),
         changed=frozenset(step.person_id for step in steps),
         persons={row.id: _person(row) for row in persons if row.id in present},
         owners=owners,
-        vectors=np.frombuffer(b"".join(row.vector for row in templates), "<f4").reshape(len(owners), -1)
+        vectors=np.frombuffer(b"".join(vectors), "<f4").reshape(len(owners), -1)
         if owners
         else np.zeros((0, 0), np.float32),
     )

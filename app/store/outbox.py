@@ -13,7 +13,7 @@ from app.store.engine import Store
 from app.store.event_rows import to_event
 from app.store.events import HAS_SNAPSHOT
 from app.store.records import Backlog, OutboxRecord
-from app.store.tables import EventRow, Outbox
+from app.store.tables import EventRow, Outbox, PersonRow
 
 
 @contextmanager
@@ -44,12 +44,14 @@ def backlog(session: Session) -> Backlog:
 
 def _take(session: Session, limit: int) -> list[OutboxRecord]:
     query = (
-        select(Outbox.position, EventRow, HAS_SNAPSHOT)
+        select(Outbox.position, EventRow, PersonRow.name, HAS_SNAPSHOT)
         .join(EventRow, EventRow.id == Outbox.event_id)
+        .outerjoin(PersonRow, PersonRow.id == EventRow.person_id)
         .order_by(Outbox.position)
         .limit(limit)
     )
-    return [OutboxRecord(position, to_event(row), has) for position, row, has in session.execute(query)]
+    rows = session.execute(query)
+    return [OutboxRecord(position, to_event(row, name), has_snapshot) for position, row, name, has_snapshot in rows]
 
 
 def _strike_off(session: Session, records: Sequence[OutboxRecord]) -> None:

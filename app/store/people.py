@@ -10,6 +10,7 @@ from app.store import buildings
 from app.store.clock import now
 from app.store.paging import decode, new_id, page
 from app.store.records import NewPhoto, Page, PersonFields, PersonRecord, PhotoRecord
+from app.store.sealing import seal, unseal
 from app.store.tables import PersonRow, Photo, Template
 from app.types import Array
 
@@ -115,9 +116,11 @@ def add_photo(
         width=photo.width,
         height=photo.height,
         quality=photo.quality,
-        image=photo.image,
+        digest=photo.digest,
+        origin=photo.origin,
         created_at=now(session),
     )
+    row.image = seal(session, photo.image, f"photos.image/{row.id}")
     session.add(row)
     session.flush()
     session.add(
@@ -126,7 +129,7 @@ def add_photo(
             person_id=person,
             photo_id=row.id,
             embedder=embedder,
-            vector=vector.astype("<f4").tobytes(),
+            vector=seal(session, vector.astype("<f4").tobytes(), f"templates.vector/{person}"),
         )
     )
     buildings.raise_sequence(session, building, person)
@@ -154,12 +157,13 @@ def photo(session: Session, building: str, person: str, photo: str) -> PhotoReco
 
 
 def photo_image(session: Session, building: str, person: str, photo: str) -> bytes:
-    """Return the file as it was uploaded; its media type is in the record.
+    """Return the picture as it is kept; its media type is in the record.
 
     Raises:
         NotFoundError: the person has none of this id, or there is no such person in this building.
     """
-    return _photo_row(session, building, person, photo).image
+    row = _photo_row(session, building, person, photo)
+    return unseal(session, row.image, f"photos.image/{row.id}")
 
 
 def delete_photo(session: Session, building: str, person: str, photo: str) -> int:
@@ -209,10 +213,22 @@ def _write(row: PersonRow, fields: PersonFields) -> None:
     row.groups = sorted(fields.groups)
     row.valid_from = fields.valid_from
     row.valid_until = fields.valid_until
+    row.consent_at = fields.consent_at
+    row.consent_note = fields.consent_note
+    row.erase_on = fields.erase_on
 
 
 def _fields(row: PersonRow) -> PersonFields:
-    return PersonFields(row.name, row.external_id, frozenset(row.groups), row.valid_from, row.valid_until)
+    return PersonFields(
+        name=row.name,
+        external_id=row.external_id,
+        groups=frozenset(row.groups),
+        valid_from=row.valid_from,
+        valid_until=row.valid_until,
+        consent_at=row.consent_at,
+        consent_note=row.consent_note,
+        erase_on=row.erase_on,
+    )
 
 
 def _record(row: PersonRow, photos: int) -> PersonRecord:
@@ -220,4 +236,6 @@ def _record(row: PersonRow, photos: int) -> PersonRecord:
 
 
 def _photo(row: Photo) -> PhotoRecord:
-    return PhotoRecord(row.id, row.person_id, row.media_type, row.width, row.height, row.quality, row.created_at)
+    return PhotoRecord(
+        row.id, row.person_id, row.media_type, row.width, row.height, row.quality, row.origin, row.created_at
+    )

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from app.types import CameraState, Decision, Event
+from app.types import CameraState, Decision, Event, Zones
 
 Item = TypeVar("Item")
 
@@ -24,12 +24,22 @@ class Page(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
+class BuildingFields:
+    """What an operator says about a building."""
+
+    name: str
+    event_days: int | None = None  # events older than this are deleted; None: kept
+    snapshot_days: int | None = None  # the same for the pictures of events
+
+
+@dataclass(frozen=True, slots=True)
 class BuildingRecord:
     """A building."""
 
     id: str
-    name: str
+    fields: BuildingFields
     gallery_sequence: int
+    revision: int
     created_at: datetime
 
 
@@ -42,6 +52,9 @@ class PersonFields:
     groups: frozenset[str] = frozenset()
     valid_from: datetime | None = None
     valid_until: datetime | None = None
+    consent_at: datetime | None = None
+    consent_note: str | None = None  # where the consent is to be found
+    erase_on: datetime | None = None  # retention date: erased by itself from then on
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +74,13 @@ class PersonRecord:
 class NewPhoto:
     """A photo that passed every check of enrolment."""
 
-    image: bytes = field(repr=False)  # the file as it was uploaded
+    image: bytes = field(repr=False)  # the picture as it is kept
     media_type: str
     width: int
     height: int
     quality: float  # 0..1
+    digest: str | None = None  # SHA-256 hex of the file that was sent
+    origin: str = "upload"  # upload | event | import
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +93,7 @@ class PhotoRecord:
     width: int
     height: int
     quality: float
+    origin: str
     created_at: datetime
 
 
@@ -94,6 +110,7 @@ class CameraFields:
     ca_certificate: str | None = field(default=None, repr=False)
     loop: bool = False
     enabled: bool = True
+    zones: Zones = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +131,24 @@ class CameraRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectionRecord:
+    """What somebody said later about an access event."""
+
+    verdict: str
+    person: str | None  # who it really was, if known
+    note: str
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class EventRecord:
-    """A stored event. Its picture stays in the store: `event.snapshot` is None here, see `has_snapshot`."""
+    """A stored event. Its pictures stay in the store: they are None in `event`."""
 
     event: Event
     has_snapshot: bool
+    has_portrait: bool = False
+    correction: CorrectionRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

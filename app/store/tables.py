@@ -58,7 +58,12 @@ class Base(DeclarativeBase):
     """What all tables share."""
 
     metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcTime, dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        list[Any]: JSON,
+    }
 
 
 class Building(Base):
@@ -68,6 +73,9 @@ class Building(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     gallery_sequence: Mapped[int] = mapped_column(Position, default=0)  # raised under the row's lock: gapless
+    event_days: Mapped[int | None]  # events older than this are deleted; None: kept
+    snapshot_days: Mapped[int | None]  # the same for pictures of events
+    revision: Mapped[int] = mapped_column(Integer, default=1)
     created_at: Mapped[datetime]
 
 
@@ -83,6 +91,9 @@ class PersonRow(Base):
     groups: Mapped[list[str]]
     valid_from: Mapped[datetime | None]
     valid_until: Mapped[datetime | None]
+    consent_at: Mapped[datetime | None]
+    consent_note: Mapped[str | None] = mapped_column(String(500))
+    erase_on: Mapped[datetime | None]  # retention date: erased by itself from then on
     revision: Mapped[int] = mapped_column(Integer, default=1)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -98,7 +109,9 @@ class Photo(Base):
     width: Mapped[int]
     height: Mapped[int]
     quality: Mapped[float] = mapped_column(Float)
-    image: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    digest: Mapped[str | None] = mapped_column(String(64), index=True)  # SHA-256 of the file that was sent
+    origin: Mapped[str] = mapped_column(String(16), default="upload")  # upload | event | import
+    image: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)  # sealed: photos.image/{id}
     created_at: Mapped[datetime]
 
 
@@ -112,7 +125,7 @@ class Template(Base):
     person_id: Mapped[str] = mapped_column(ForeignKey("persons.id", ondelete="CASCADE"), index=True)
     photo_id: Mapped[str] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"))
     embedder: Mapped[str] = mapped_column(String(128))
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
+    vector: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: templates.vector/{person_id}
 
 
 class GalleryChange(Base):
@@ -131,7 +144,7 @@ class CameraRow(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     building_id: Mapped[str] = mapped_column(ForeignKey("buildings.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(200))
-    source: Mapped[str] = mapped_column(Text)  # with its password: shown to workers alone
+    sealed_source: Mapped[bytes] = mapped_column(LargeBinary)  # cameras.source/{id}; shown to workers alone
     door: Mapped[str] = mapped_column(String(200), default="")
     groups: Mapped[list[str]]
     fps: Mapped[float]
@@ -139,6 +152,7 @@ class CameraRow(Base):
     ca_certificate: Mapped[str | None] = mapped_column(Text)
     loop: Mapped[bool] = mapped_column(default=False)
     enabled: Mapped[bool] = mapped_column(default=True)
+    zones: Mapped[list[Any]]  # polygons of [x, y] in shares of the picture; empty: everywhere
     revision: Mapped[int] = mapped_column(Integer, default=1)
     owner: Mapped[str | None] = mapped_column(String(200))  # worker; its lease is `workers.seen_at`
     owner_epoch: Mapped[int] = mapped_column(Position, default=0)  # raised at every take-over
@@ -157,6 +171,7 @@ class Worker(Base):
     incarnation: Mapped[str] = mapped_column(String(64))  # one per process start
     seen_at: Mapped[datetime]
     galleries: Mapped[dict[str, Any]]  # building -> sequence applied
+    stats: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # camera -> counters and stage times
 
 
 class EventRow(Base):
@@ -176,7 +191,6 @@ class EventRow(Base):
     occurred_at: Mapped[datetime]
     decision: Mapped[str | None] = mapped_column(String(16))  # access events
     person_id: Mapped[str | None] = mapped_column(String(64), index=True)  # emptied when the person is erased
-    person_name: Mapped[str | None] = mapped_column(String(200))
     detail: Mapped[dict[str, Any]]
 
 
@@ -185,7 +199,27 @@ class Snapshot(Base):
 
     __tablename__ = "snapshots"
     event_id: Mapped[str] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"), primary_key=True)
-    image: Mapped[bytes] = mapped_column(LargeBinary)
+    image: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: snapshots.image/{event_id}
+
+
+class Portrait(Base):
+    """The best face of a visit, cut from the full-size frame with some room around it, JPEG."""
+
+    __tablename__ = "portraits"
+    event_id: Mapped[str] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"), primary_key=True)
+    image: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: portraits.image/{event_id}
+
+
+class Correction(Base):
+    """What a person said later about an access event: that the decision was wrong, and who it was."""
+
+    __tablename__ = "corrections"
+    event_id: Mapped[str] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(32))
+    person_id: Mapped[str | None] = mapped_column(String(64), index=True)  # who it really was, if known
+    note: Mapped[str] = mapped_column(String(500), default="")
+    actor: Mapped[str] = mapped_column(String(200))
+    at: Mapped[datetime]
 
 
 class Outbox(Base):
@@ -210,3 +244,138 @@ class ApiKey(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    rotated_from: Mapped[str | None] = mapped_column(String(64))  # the key that this one replaces
+    last_used_at: Mapped[datetime | None]
+
+
+class LoginSession(Base):
+    """A key exchanged for a cookie. Only the SHA-256 of the cookie's secret is kept."""
+
+    __tablename__ = "sessions"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    csrf: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64), default="")
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class IdempotentReply(Base):
+    """The answer to a POST with an Idempotency-Key, given again when the request is sent again."""
+
+    __tablename__ = "idempotent_replies"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of caller, method, path and key
+    fingerprint: Mapped[str] = mapped_column(String(64))  # SHA-256 of the body
+    resource: Mapped[str] = mapped_column(Text, default="")  # path of what was made, so that an erasure finds it
+    status: Mapped[int | None]  # None: the first request still runs
+    headers: Mapped[dict[str, Any]]
+    reply: Mapped[bytes | None] = mapped_column(LargeBinary)  # sealed: idempotent_replies.reply/{id}
+    created_at: Mapped[datetime]
+
+
+class AuditRow(Base):
+    """Who did what. Nothing here names a person or holds a secret; no foreign keys: it outlives what it tells of."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_building_id", "building_id", "id"),)
+    id: Mapped[int] = mapped_column(Position, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    building_id: Mapped[str | None] = mapped_column(String(64))
+    actor_kind: Mapped[str] = mapped_column(String(16))
+    actor_id: Mapped[str] = mapped_column(String(64))
+    actor_name: Mapped[str] = mapped_column(String(200))
+    address: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    target: Mapped[str] = mapped_column(String(200))
+    detail: Mapped[dict[str, Any]]
+
+
+class Tombstone(Base):
+    """Somebody who was erased and must not come back with a backup."""
+
+    __tablename__ = "tombstones"
+    person_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    building_id: Mapped[str] = mapped_column(String(64))
+    erased_at: Mapped[datetime]
+
+
+class StreamRemoval(Base):
+    """An entry that must still be taken out of the Redis stream, because its person was erased."""
+
+    __tablename__ = "stream_removals"
+    event_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    at: Mapped[datetime]
+
+
+class Operation(Base):
+    """A long job: what it does, how far it is, and what came of it."""
+
+    __tablename__ = "operations"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    building_id: Mapped[str] = mapped_column(ForeignKey("buildings.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16))  # running | done | failed | cancelled
+    total: Mapped[int]
+    done: Mapped[int]
+    options: Mapped[dict[str, Any]]
+    report: Mapped[dict[str, Any]]
+    actor: Mapped[dict[str, Any]]
+    lease_until: Mapped[datetime | None]  # who works on it says so; after this anybody may go on
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class OperationItem(Base):
+    """One step of a long job; its photo is deleted when it is done."""
+
+    __tablename__ = "operation_items"
+    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    detail: Mapped[dict[str, Any]]
+    photo: Mapped[bytes | None] = mapped_column(LargeBinary)  # sealed: operation_items.photo/{operation_id}
+    person_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    outcome: Mapped[str | None] = mapped_column(String(32))  # None: still to do
+    reasons: Mapped[list[str]]
+
+
+class Webhook(Base):
+    """Somebody's HTTPS address that receives events."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    building_id: Mapped[str] = mapped_column(ForeignKey("buildings.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    url: Mapped[str] = mapped_column(Text)
+    types: Mapped[list[str]]  # event types that it wants; empty: all
+    secrets: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: webhooks.secrets/{id}; two while rotating
+    enabled: Mapped[bool] = mapped_column(default=True)
+    trouble: Mapped[str] = mapped_column(Text, default="")  # why it was switched off, for people
+    revision: Mapped[int] = mapped_column(Integer, default=1)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Delivery(Base):
+    """One event on its way to one webhook, and what came of it."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (UniqueConstraint("webhook_id", "event_id"), Index("ix_deliveries_due", "state", "next_at"))
+    id: Mapped[int] = mapped_column(Position, primary_key=True, autoincrement=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    event_id: Mapped[str] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"), index=True)
+    state: Mapped[str] = mapped_column(String(16))  # waiting | delivered | given_up
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[datetime]  # when it is due, or until when somebody is at it
+    status: Mapped[int | None]  # of the last answer
+    error: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class EncryptionKey(Base):
+    """Which keys of the key file seal this database: ids alone."""
+
+    __tablename__ = "encryption_keys"
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    created_at: Mapped[datetime]

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from fixtures_door import ROOT, add_camera, enrol_portrait
 from fixtures_redis import STREAM, RedisServer, wait_until
+from fixtures_store import store_at
 from prometheus_client import CollectorRegistry
 
 from app.cli.demo_clip import RESIDENT
@@ -115,7 +116,7 @@ def house(
 ) -> Iterator[House]:
     settings = Settings(worker="faults")
     with (
-        closing(Store(sqlite_url)) as store,
+        closing(store_at(sqlite_url)) as store,
         running_camera(*clips) as camera,
         door_controller(redis_server.url, tmp_path) as controller,
     ):

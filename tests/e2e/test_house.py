@@ -10,13 +10,13 @@ import httpx2
 import pytest
 from fixtures_api import add_person, add_photo
 from fixtures_redis import RedisServer, wait_until
+from fixtures_store import store_at
 from prometheus_client import CollectorRegistry
 
 from app.cli.demo_clip import RESIDENT
 from app.cli.process import first_key, working
 from app.cli.web import api_server, serving
 from app.settings import Settings
-from app.store.engine import Store
 from workers.pipeline import Nets
 from workers.simulator.clip import Clip
 from workers.simulator.hosting import RunningCamera, running_camera
@@ -56,7 +56,7 @@ class Running:
 def house(store_url: str, redis_server: RedisServer, door_clip: Path) -> Iterator[Running]:
     settings, nets, registry = Settings(worker="house", port=0), Nets.open(), CollectorRegistry()
     with (
-        closing(Store(store_url)) as store,
+        closing(store_at(store_url)) as store,
         running_camera(Clip.load(door_clip), user="door", password="hush") as camera,
     ):
         key = first_key(store)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fixtures_door import add_camera, enrol_portrait, worker_process
 from fixtures_redis import STREAM, RedisServer, wait_until
+from fixtures_store import store_at
 
 from app.cli.demo_clip import RESIDENT
 from app.store import events
@@ -42,7 +43,7 @@ def test_kills_in_the_middle_of_visits(
     portrait_files: dict[str, bytes],
     face_nets: tuple[FaceFinder, Embedder],
 ) -> None:
-    with closing(Store(store_url)) as store, running_camera(Clip.load(door_clip)) as camera:
+    with closing(store_at(store_url)) as store, running_camera(Clip.load(door_clip)) as camera:
         enrol_portrait(store, RESIDENT, portrait_files[RESIDENT], face_nets)
         add_camera(store, camera.url)
         for pause in (0.0, 0.3, 1.0):  # seconds after the first grant of this process: the visit still goes on

@@ -9,7 +9,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 from fixtures_api import HEARTBEAT, Api, EventSource, problem_of, running
-from fixtures_redis import STREAM, RedisServer, make_event, wait_until
+from fixtures_redis import STREAM, RedisServer, make_event, open_stream, wait_until
 from fixtures_store import access_event, camera_event, claimed_camera
 from prometheus_client import CollectorRegistry
 
@@ -33,9 +33,8 @@ def listening(client: httpx2.Client, after: str | None = None, path: str = LIVE)
 
 @pytest.fixture
 def stream(redis_server: RedisServer) -> Iterator[EventStream]:
-    opened = EventStream(redis_server.url, STREAM, 1000)
-    yield opened
-    opened.close()
+    with open_stream(redis_server.url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_redis import STREAM, RedisServer, make_event, wait_until
+from fixtures_redis import STREAM, RedisServer, make_event, open_stream, wait_until
 
 from app.events import EventStream, to_cloud_event
 from app.types import CameraEvent, CameraState, Decision
@@ -51,7 +51,7 @@ class Controller:
 
 @pytest.fixture
 def stream(redis_server: RedisServer) -> Iterator[EventStream]:
-    with contextlib.closing(EventStream(redis_server.url, STREAM, length=1000)) as opened:
+    with open_stream(redis_server.url) as opened:
         yield opened
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
-from fixtures_redis import STREAM, make_event, wait_until
+from fixtures_redis import STREAM, make_event, open_stream, wait_until
 
 from app.embedded import EmbeddedServer
 from app.errors import SetupError, StreamUnavailableError
@@ -50,11 +50,11 @@ def lives(process: int) -> bool:
 def test_events_and_address_survive_a_restart(tmp_path: Path) -> None:
     with running(tmp_path / "stream") as server:
         first = server.url
-        with contextlib.closing(EventStream(server.url, STREAM, 1000)) as stream:
+        with open_stream(server.url) as stream:
             assert stream.add(make_event(1), has_snapshot=True)
     with pytest.raises(StreamUnavailableError), contextlib.closing(EventStream(first, STREAM, 1000)) as stream:
         stream.check()
-    with running(tmp_path / "stream") as server, contextlib.closing(EventStream(server.url, STREAM, 1000)) as stream:
+    with running(tmp_path / "stream") as server, open_stream(server.url) as stream:
         assert server.url == first == (tmp_path / "stream" / "url").read_text().strip()
         assert not stream.add(make_event(1), has_snapshot=True)
 
@@ -75,7 +75,7 @@ def test_other_users_are_kept_out(tmp_path: Path) -> None:
 
 
 def test_a_dead_server_comes_back_where_it_was(tmp_path: Path) -> None:
-    with running(tmp_path / "stream") as server, contextlib.closing(EventStream(server.url, STREAM, 1000)) as stream:
+    with running(tmp_path / "stream") as server, open_stream(server.url) as stream:
         for sequence in range(1, 4):
             before = server.pid
             assert stream.add(make_event(sequence), has_snapshot=True)
@@ -128,7 +128,7 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
 
 def test_damaged_data_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "stream"
-    with running(folder) as server, contextlib.closing(EventStream(server.url, STREAM, 1000)) as stream:
+    with running(folder) as server, open_stream(server.url) as stream:
         stream.add(make_event(1), has_snapshot=True)
     (file,) = (folder / "appendonlydir").glob("*.incr.aof")
     file.write_bytes(b"not a log of commands\n" + file.read_bytes())

@@ -1,11 +1,10 @@
 """The event stream on a real server: each id once, whatever the server does meanwhile."""
 
-import contextlib
 import json
 from collections.abc import Iterator
 
 import pytest
-from fixtures_redis import STREAM, RedisServer, make_event, wait_until
+from fixtures_redis import STREAM, RedisServer, make_event, open_stream, wait_until
 
 from app.errors import SetupError, StreamUnavailableError
 from app.events import EventStream
@@ -13,7 +12,7 @@ from app.events import EventStream
 
 @pytest.fixture
 def stream(redis_server: RedisServer) -> Iterator[EventStream]:
-    with contextlib.closing(EventStream(redis_server.url, STREAM, length=1000)) as opened:
+    with open_stream(redis_server.url) as opened:
         yield opened
 
 
@@ -40,7 +39,7 @@ def test_an_id_is_remembered_after_its_entry_was_trimmed(redis_server: RedisServ
 
 
 def test_the_stream_is_kept_near_its_length(redis_server: RedisServer) -> None:
-    with contextlib.closing(EventStream(redis_server.url, STREAM, length=200)) as stream:
+    with open_stream(redis_server.url, length=200) as stream:
         for sequence in range(1, 601):
             stream.add(make_event(sequence), has_snapshot=True)
     kept = [message["data"]["sequence"] for message in messages(redis_server)]

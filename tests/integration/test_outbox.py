@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fixtures_redis import STREAM, RedisServer, make_event, wait_until
-from fixtures_store import PostgresServer
+from fixtures_store import PostgresServer, store_at
 
 from app.events import EventStream
 from app.store import cameras, events, outbox, workers
@@ -36,7 +36,9 @@ CAMERAS = 3
 # n-th event, or with 0 is left to be killed. The fork saves the imports; it happens before there are threads.
 KILLED_SENDERS = """
 import os, signal, sys, threading
+from pathlib import Path
 from app.events import EventStream
+from app.keyring import Keyring
 from app.store.engine import Store
 from workers.outbox import OutboxSender
 
@@ -49,7 +51,8 @@ def send(fatal):
         if len(sent) == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    OutboxSender(Store(database), EventStream(redis, stream, 100000), on_sent).start()
+    store = Store(database, Keyring(Path(os.environ["CARDEA_KEY_FILE"])))
+    OutboxSender(store, EventStream(redis, stream, 100000), on_sent).start()
     threading.Event().wait()
 
 for line in sys.stdin:
@@ -109,7 +112,7 @@ def owned(store: Store) -> list[str]:
 
 @pytest.fixture
 def postgres_store(postgres_url: str) -> Iterator[Store]:
-    with contextlib.closing(Store(postgres_url)) as opened:
+    with contextlib.closing(store_at(postgres_url)) as opened:
         yield opened
 
 
@@ -267,7 +270,7 @@ def test_senders_share_an_outbox(store: Store, store_url: str, redis_server: Red
     with contextlib.ExitStack() as stack:
         senders = []
         for _ in range(3):
-            own = stack.enter_context(contextlib.closing(Store(store_url)))
+            own = stack.enter_context(contextlib.closing(store_at(store_url)))
             senders.append(stack.enter_context(sending(own, redis_server)))
 
         def wake_all() -> None:
@@ -298,7 +301,7 @@ def test_a_sender_that_stands_still_lets_nobody_overtake(
     with sending(store, redis_server, stand_still):
         assert reached.wait(20)
         fill(store, source, 54)
-        with contextlib.closing(Store(store_url)) as own, sending(own, redis_server):
+        with contextlib.closing(store_at(store_url)) as own, sending(own, redis_server):
             wait_until(lambda: arrivals(redis_server) >= 60)
         go_on.set()
     check(redis_server, source)
@@ -385,7 +388,7 @@ def test_the_database_is_away_and_returns(
 def test_the_database_is_locked_for_long(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Meanwhile events wait in memory, the later ones without their picture; `stop` writes them all."""
     monkeypatch.setattr("app.store.engine.LOCK_SECONDS", 1)
-    with contextlib.closing(Store(sqlite_url)) as store:
+    with contextlib.closing(store_at(sqlite_url)) as store:
         source = Source(own_cameras(store))
         with contextlib.closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -402,9 +405,9 @@ def test_the_database_is_locked_for_long(sqlite_url: str, monkeypatch: pytest.Mo
 
 def test_the_end_does_not_wait_for_ever(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """A database that stays away at the end costs the events that wait, and that is said."""
-    with contextlib.closing(Store(sqlite_url)) as store:
+    with contextlib.closing(store_at(sqlite_url)) as store:
         (event,) = Source(own_cameras(store)).make(1)
-    writer = EventWriter(Store("postgresql+psycopg://nobody@127.0.0.1:1/none"), ignore, ignore)
+    writer = EventWriter(store_at("postgresql+psycopg://nobody@127.0.0.1:1/none"), ignore, ignore)
     writer.start()
     writer.put(event)
     writer.stop(drain_seconds=0.3)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.errors import NotFoundError, RevisionError, StaleOwnerError
 from app.store import buildings, cameras, events, workers
 from app.store.engine import Store
-from app.store.records import CameraFields, CameraRecord
+from app.store.records import BuildingFields, CameraFields, CameraRecord
 from app.types import Camera, CameraState
 
 FIELDS = CameraFields(
@@ -83,7 +83,7 @@ def test_a_worker_sees_all_it_needs(store: Store) -> None:
 def test_nothing_is_found_in_another_building(store: Store) -> None:
     camera = add(store)
     with store.session() as session:
-        buildings.create(session, "tower", "Tower")
+        buildings.create(session, "tower", BuildingFields("Tower"))
         for ask in (
             lambda: cameras.get(session, "tower", camera.id),
             lambda: cameras.update(session, "tower", camera.id, FIELDS, 1),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixtures_store import access_event, claimed_camera, enrol, silence, unit_vector
+from fixtures_store import access_event, claimed_camera, enrol, silence, store_at, unit_vector
 from sqlalchemy import text
 
 from app.errors import NotFoundError
@@ -204,7 +204,7 @@ def leaves(folder: Path, marks: list[bytes]) -> list[bytes]:
 
 def test_the_bytes_are_gone_from_the_files_of_sqlite(sqlite_url: str) -> None:
     folder = Path(sqlite_url.removeprefix("sqlite:///")).parent
-    with contextlib.closing(Store(sqlite_url)) as store:
+    with contextlib.closing(store_at(sqlite_url)) as store:
         camera = claimed_camera(store)
         silence(store, "watcher", 60)
         persons, marks = [], []
@@ -228,7 +228,7 @@ def test_the_bytes_are_gone_from_the_files_of_sqlite(sqlite_url: str) -> None:
 
 
 def test_a_reader_may_keep_the_log_from_being_emptied_and_the_receipt_says_so(sqlite_url: str) -> None:
-    with contextlib.closing(Store(sqlite_url)) as store:
+    with contextlib.closing(store_at(sqlite_url)) as store:
         ada, ben = enrol(store, "Ada", 1), enrol(store, "Ben", 2)
         with store.reading() as session:
             people.get(session, "main", ada.id)
@@ -237,5 +237,5 @@ def test_a_reader_may_keep_the_log_from_being_emptied_and_the_receipt_says_so(sq
 
 
 def test_postgresql_leaves_bytes_to_vacuum_and_the_receipt_says_so(postgres_url: str) -> None:
-    with contextlib.closing(Store(postgres_url)) as store:
+    with contextlib.closing(store_at(postgres_url)) as store:
         assert erase(store, enrol(store, "Ada", 1)).remains == Remains.UNTIL_VACUUM

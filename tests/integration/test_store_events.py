@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.errors import CursorError, NotFoundError, StaleOwnerError
 from app.store import buildings, cameras, events, outbox
 from app.store.engine import Store
-from app.store.records import EventFilter, EventRecord
+from app.store.records import BuildingFields, EventFilter, EventRecord
 from app.types import CameraState, Decision, Event
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -157,7 +157,7 @@ def test_nothing_is_found_in_another_building(store: Store) -> None:
     event = access_event(claimed_camera(store), 1)
     put(store, event)
     with store.session() as session:
-        buildings.create(session, "tower", "Tower")
+        buildings.create(session, "tower", BuildingFields("Tower"))
         assert events.listing(session, "tower", 10).items == []
         for ask in (
             lambda: events.get(session, "tower", event.id),

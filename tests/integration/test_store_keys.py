@@ -9,7 +9,7 @@ from sqlalchemy import text
 from app.errors import NotFoundError
 from app.store import buildings, keys
 from app.store.engine import Store
-from app.store.records import Scope
+from app.store.records import BuildingFields, Scope
 
 
 def test_a_key_is_known_by_its_secret_alone(store: Store) -> None:
@@ -55,7 +55,7 @@ def test_a_key_needs_its_building(store: Store) -> None:
     with store.session() as session:
         with pytest.raises(NotFoundError):
             keys.create(session, "lost", Scope.VIEWER, "nowhere")
-        buildings.create(session, "tower", "Tower")
+        buildings.create(session, "tower", BuildingFields("Tower"))
         assert keys.create(session, "tower", Scope.VIEWER, "tower")[0].building == "tower"
 
 

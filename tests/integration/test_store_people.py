@@ -13,7 +13,7 @@ from app.errors import ConflictError, CursorError, NotFoundError, RevisionError
 from app.gallery import Gallery
 from app.store import buildings, galleries, people
 from app.store.engine import Store
-from app.store.records import NewPhoto, PersonFields, PersonRecord
+from app.store.records import BuildingFields, NewPhoto, PersonFields, PersonRecord
 from app.types import GalleryChanges, Person
 
 PHOTO = NewPhoto(b"\xff\xd8 picture \x00\xff", "image/jpeg", 640, 480, 0.8)
@@ -58,7 +58,7 @@ def test_a_time_without_zone_is_refused(store: Store) -> None:
 
 def test_external_ids_are_unique_in_a_building(store: Store) -> None:
     with store.session() as session:
-        buildings.create(session, "tower", "Tower")
+        buildings.create(session, "tower", BuildingFields("Tower"))
         ada = people.create(session, "main", PersonFields("Ada", "1"))
         people.create(session, "tower", PersonFields("Ada", "1"))
         people.create(session, "main", PersonFields("Ben"))
@@ -76,7 +76,7 @@ def test_external_ids_are_unique_in_a_building(store: Store) -> None:
 def test_nothing_is_found_in_another_building(store: Store) -> None:
     person = enrol(store, "Ada", 1)
     with store.session() as session:
-        buildings.create(session, "tower", "Tower")
+        buildings.create(session, "tower", BuildingFields("Tower"))
         photo = people.photos(session, "main", person.id)[0].id
         for ask in (
             lambda: people.get(session, "tower", person.id),
@@ -242,11 +242,11 @@ def test_a_person_without_photo_is_in_no_gallery(store: Store) -> None:
 def test_each_building_counts_for_itself(store: Store) -> None:
     enrol(store, "Ada", 1)
     with store.session() as session:
-        buildings.create(session, "tower", "Tower")
+        buildings.create(session, "tower", BuildingFields("Tower"))
         assert galleries.sequences(session) == {"main": 1, "tower": 0}
         assert buildings.get(session, "main").gallery_sequence == 1
         with pytest.raises(ConflictError):
-            buildings.create(session, "tower", "Again")
+            buildings.create(session, "tower", BuildingFields("Again"))
         with pytest.raises(NotFoundError):
             buildings.get(session, "nowhere")
         first = buildings.listing(session, 1)

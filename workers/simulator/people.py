@@ -21,6 +21,7 @@ class Cutout:
 
     image: Image  # (h, w, 3)
     alpha: Array  # (h, w) in 0..1
+    face: Array  # (4,) box of the face in `image`, x1 y1 x2 y2
 
 
 def cut_out(portrait: Image, face: Array) -> Cutout:
@@ -49,7 +50,8 @@ def cut_out(portrait: Image, face: Array) -> Cutout:
     solid = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
     alpha = cv2.GaussianBlur(closed.astype(np.float32), (0, 0), 1.5)
-    return Cutout(part, np.asarray(alpha, np.float32))
+    corner = np.array([left, top] * 2, np.float32)
+    return Cutout(part, np.asarray(alpha, np.float32), face - corner)
 
 
 def hallway(width: int, height: int) -> Image:

@@ -1,0 +1,174 @@
+"""Seals bytes for storage: AES-256-GCM under keys that live in a file outside the database.
+
+Photos, templates, pictures of visits and camera addresses are sealed, so whoever gets hold of the database, a backup
+or a disk alone gets none of them. The first key of the file seals, every key unseals: a rotation needs no more.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from app.errors import SealError, SetupError
+
+VERSION = b"\x01"
+ID_BYTES = 4
+NONCE_BYTES = 12
+KEY_BYTES = 32
+
+
+class Keyring:
+    """The keys of one file: base64 of 32 bytes a line. Threads may share it.
+
+    Sealed bytes are ``01``, 4 bytes of the key's id, a random nonce of 12 bytes, and the ciphertext with its tag of 16
+    bytes (NIST SP 800-38D). A random nonce is safe for 2**32 messages per key. Another process may have added a key:
+    the file is read again when an unknown one is met.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Remember where the keys are; nothing is read yet."""
+        self.path = path
+        self._keys: dict[str, AESGCM] = {}
+
+    @property
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self.path.is_file()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all keys, the sealing one first.
+
+        Raises:
+            SetupError: the file is missing or damaged.
+        """
+        if not self._keys:
+            self.reload()
+        return tuple(self._keys)
+
+    @property
+    def current(self) -> str:
+        """Id of the key that seals."""
+        return self.ids[0]
+
+    def reload(self) -> None:
+        """Read the file again.
+
+        Raises:
+            SetupError: it is missing or damaged.
+        """
+        self._keys = {_id(key): AESGCM(key) for key in self._read()}
+
+    def create(self) -> None:
+        """Make the file with one new key, for its owner alone; a file that is there stays as it is.
+
+        Raises:
+            SetupError: the file cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise SetupError(f"the key file {self.path} cannot be written: {error.strerror}") from error
+        with os.fdopen(handle, "wb") as file:
+            file.write(_line(secrets.token_bytes(KEY_BYTES)))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def add(self) -> str:
+        """Put a new key before the others and return its id; it seals from now on.
+
+        Raises:
+            SetupError: the file is missing, damaged or cannot be written.
+        """
+        key = secrets.token_bytes(KEY_BYTES)
+        self._write([key, *self._read()])
+        return self.current
+
+    def retire(self, ids: frozenset[str]) -> None:
+        """Take keys out of the file. What they sealed is lost.
+
+        Raises:
+            SetupError: no key would be left, or the file cannot be written.
+        """
+        kept = [key for key in self._read() if _id(key) not in ids]
+        if not kept:
+            raise SetupError("one key must stay in the key file")
+        self._write(kept)
+
+    def seal(self, data: bytes, label: str) -> bytes:
+        """Return the sealed bytes; only the same label opens them, so they cannot be moved to another place."""
+        name = self.current
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return VERSION + bytes.fromhex(name) + nonce + self._keys[name].encrypt(nonce, data, label.encode())
+
+    def unseal(self, sealed: bytes, label: str) -> bytes:
+        """Return what was sealed under this label.
+
+        Raises:
+            SealError: the key is not in the file, or bytes or label were altered.
+        """
+        name = key_of(sealed)
+        if name not in self.ids:
+            self.reload()
+        if name not in self._keys:
+            raise SealError(f"sealed with key {name}, which {self.path} does not hold")
+        start = len(VERSION) + ID_BYTES
+        nonce, body = sealed[start : start + NONCE_BYTES], sealed[start + NONCE_BYTES :]
+        try:
+            return self._keys[name].decrypt(nonce, body, label.encode())
+        except InvalidTag:
+            raise SealError(f"the sealed bytes of {label.partition('/')[0]} were altered") from None
+
+    def _read(self) -> list[bytes]:
+        try:
+            lines = self.path.read_bytes().split()
+        except OSError as error:
+            raise SetupError(f"the key file {self.path} cannot be read: {error.strerror}") from error
+        try:
+            keys = [base64.b64decode(line, validate=True) for line in lines]
+        except binascii.Error:
+            keys = []
+        if not keys or any(len(key) != KEY_BYTES for key in keys):
+            raise SetupError(f"the key file {self.path} is damaged: each line is base64 of {KEY_BYTES} bytes")
+        return keys
+
+    def _write(self, keys: list[bytes]) -> None:
+        """Replace the file in one step: a crash leaves the old one or the new one."""
+        beside = self.path.with_name(f"{self.path.name}.new")
+        try:
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(b"".join(_line(key) for key in keys))
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.path)
+        except OSError as error:
+            raise SetupError(f"the key file {self.path} cannot be written: {error.strerror}") from error
+        self.reload()
+
+
+def key_of(sealed: bytes) -> str:
+    """Return the id of the key that sealed these bytes.
+
+    Raises:
+        SealError: they are not sealed bytes.
+    """
+    if sealed[:1] != VERSION or len(sealed) < len(VERSION) + ID_BYTES + NONCE_BYTES + 16:
+        raise SealError("these bytes were not sealed here")
+    return sealed[1 : 1 + ID_BYTES].hex()
+
+
+def _id(key: bytes) -> str:
+    return hashlib.sha256(key).digest()[:ID_BYTES].hex()
+
+
+def _line(key: bytes) -> bytes:
+    return base64.b64encode(key) + b"\n"
