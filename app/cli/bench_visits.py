@@ -179,13 +179,13 @@ def _show(
             opened = datetime.now(UTC)
             stages[_add(store, f"Camera {len(stages) + 1}", url)] = Stage(visitors, opened)
         _watch(stages, audience)
-        frames = _frames(worker)
+        frames, interruptions = _frames(worker), audience.interruptions()  # before we close the cameras ourselves
     for camera, stage in stages.items():
         stage.seen = [
             Seen(event, (event.captured_at - stage.opened).total_seconds()) for event in audience.accesses(camera)
         ]
     templates = sum(visitor.person is not None for visitors in shares for visitor in visitors)
-    return Show(stages, audience.interruptions(), frames, templates)
+    return Show(stages, interruptions, frames, templates)
 
 
 def _add(store: Store, name: str, url: str) -> str:
@@ -240,6 +240,7 @@ def _figures(archive: zipfile.ZipFile, nets: Nets, cast: Cast, show: Show, targe
     alike = {
         visitor.candidate.name: compare(archive, nets, visitor.candidate) for visitor, _ in results if visitor.person
     }
+    named = {visitor.person: visitor.candidate.enrolled for visitor, _ in results}
     residents, strangers = ([one for visitor, one in results if bool(visitor.person) is kind] for kind in (True, False))
     reach = [similarity is not None and similarity >= threshold for similarity in alike.values()]
     return {
@@ -256,7 +257,7 @@ def _figures(archive: zipfile.ZipFile, nets: Nets, cast: Cast, show: Show, targe
         "capture_to_decision_ms": percentiles(
             [one.event.latency_ms["capture_to_decision"] for stage in show.stages.values() for one in stage.seen]
         ),
-        "otherwise": [_told(visitor, result, alike) for visitor, result in results if _odd(visitor, result)],
+        "otherwise": [_told(visitor, result, alike, named) for visitor, result in results if _odd(visitor, result)],
     }
 
 
@@ -264,13 +265,16 @@ def _odd(visitor: Visitor, result: Result) -> bool:
     return result.outcome is not WANTED[visitor.person is not None]
 
 
-def _told(visitor: Visitor, result: Result, alike: dict[str, float | None]) -> dict[str, Any]:
-    """Describe a visit that did not end as it should."""
+def _told(
+    visitor: Visitor, result: Result, alike: dict[str, float | None], named: dict[str | None, str]
+) -> dict[str, Any]:
+    """Describe a visit that did not end as it should; photographs stand for people."""
     event = result.decisive.event if result.decisive else None
     return {
         "enrolled": visitor.candidate.enrolled if visitor.person else None,
         "walking": visitor.candidate.walking,
         "outcome": str(result.outcome),
+        "named": named[event.person] if event and event.person else None,
         "reasons": [str(reason) for reason in event.reasons] if event else [],
         "similarity": _rounded(event.similarity) if event else None,
         "quality": _rounded(event.quality) if event else None,

@@ -118,7 +118,7 @@ def test_a_session_sees_what_its_own_statements_wrote(store: Store) -> None:
         seen = [session.get(Building, "main"), session.get(CameraRow, made.id)]
         session.execute(update(Building).values(name="Tower"))
         session.execute(update(CameraRow).values(door="back"))
-        assert buildings.get(session, "main").name == "Tower"
+        assert buildings.get(session, "main").fields.name == "Tower"
         assert cameras.get(session, "main", made.id).fields.door == "back"
         assert None not in seen  # the session knew both rows all the time
 
@@ -184,8 +184,8 @@ def test_a_failing_statement_does_not_show_its_values(store: Store) -> None:
     with store.session() as session:
         camera = cameras.create(session, "main", CameraFields("Door", "rtsp://user:hush@camera/1"))
     with pytest.raises(Exception, match=r"(?i)unique") as caught, store.session() as session:
-        statement = text("INSERT INTO cameras SELECT * FROM cameras WHERE id = :id AND source != :source")
-        session.execute(statement, {"id": camera.id, "source": "hush"})
+        statement = text("INSERT INTO cameras SELECT * FROM cameras WHERE id = :id AND door != :door")
+        session.execute(statement, {"id": camera.id, "door": "hush"})
     assert "hush" not in str(caught.value)
 
 

@@ -59,7 +59,7 @@ def test_an_event_of_nothing_but_doubt_comes_back_as_stored(store: Store) -> Non
     put(store, event)
     with store.reading() as session:
         assert events.get(session, "main", event.id) == EventRecord(event, has_snapshot=False)
-        with pytest.raises(NotFoundError, match="snapshot"):
+        with pytest.raises(NotFoundError, match="picture"):
             events.snapshot(session, "main", event.id)
 
 

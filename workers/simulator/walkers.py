@@ -123,7 +123,7 @@ def _placed(visitor: Figure, at: Pose, width: int, height: int) -> Array:
     sized = np.clip(sized, 0, np.array([255, 255, 255, 1], np.float32))  # a cubic goes beyond
     centre = (float(x1 + x2) / 2 * scale, float(y1 + y2) / 2 * scale)
     move = cv2.getRotationMatrix2D(centre, at.roll, 1.0)
-    move[:, 2] += at.x - centre[0], at.y - centre[1]
+    move[:, 2] += np.array([at.x - centre[0], at.y - centre[1]], np.float64)
     return np.asarray(cv2.warpAffine(sized, move, (width, height)), np.float32)
 
 
