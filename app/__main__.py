@@ -15,6 +15,7 @@ COMMANDS = {
     "up": ("app.cli.up", "API and one worker in one process, with embedded database and event stream by default"),
     "serve": ("app.cli.serve", "the API alone"),
     "work": ("app.cli.work", "a worker alone: watches cameras, sends events"),
+    "db": ("app.cli.db", "look after the database: `cardea db check`"),
     "demo": ("app.cli.demo", "the whole story in a minute: a resident and a stranger at a virtual door"),
     "camera": ("app.cli.camera", "a virtual RTSP camera that plays clips"),
     "bench": ("app.cli.bench", "measure, and print JSON"),

@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     grant_seconds: float = Field(5.0, gt=0, le=60, description="how long a grant is worth anything")
     gate: str = Field("adaptive", pattern="^(adaptive|published|open)$", description="the early-exit rule")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: str = Field("text", pattern="^(text|json)$", description="JSON lines for collectors of logs")
 
     @field_validator("data", "cache", "key_file")
     @classmethod

@@ -3,7 +3,7 @@
 import argparse
 
 from app.cli import bench_cameras, bench_gate, bench_visits, print_json
-from app.cli.running import log_to_stderr
+from app.cli.logs import log_to_stderr
 
 BENCHES = {
     "cameras": (bench_cameras, "cores, latency and stage costs of N cameras over real RTSP"),

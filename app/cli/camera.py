@@ -11,7 +11,7 @@ import ssl
 import sys
 from pathlib import Path
 
-from app.cli.running import log_to_stderr
+from app.cli.logs import log_to_stderr
 from app.errors import SetupError
 from workers.simulator.certificate import make_certificate, server_context
 from workers.simulator.clip import Clip

@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from app.cli import print_json
 from app.cli.demo_clip import RESIDENT, make_hallway
+from app.cli.logs import log_to_stderr
 from app.cli.process import first_key, open_store, stream_server, working
-from app.cli.running import log_to_stderr, wait_for_signal
+from app.cli.running import wait_for_signal
 from app.cli.screen import Screen
 from app.cli.spectator import Tally, percentiles, resident_megabytes, watch
 from app.cli.virtual import virtual_camera

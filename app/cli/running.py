@@ -1,6 +1,5 @@
 """What the long-running commands share: what they say first, and how they end."""
 
-import logging
 import signal
 import sys
 import threading
@@ -9,13 +8,6 @@ from types import FrameType
 from app.errors import SetupError
 from app.settings import Settings
 from workers.worker import Worker
-
-
-def log_to_stderr(level: str) -> None:
-    """Log from this level on; libraries only speak when something is wrong."""
-    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for ours in ("app", "workers"):
-        logging.getLogger(ours).setLevel(level)
 
 
 def announce(address: str, key: str | None) -> None:

@@ -4,8 +4,9 @@ import argparse
 
 from prometheus_client import CollectorRegistry
 
+from app.cli.logs import log_to_stderr
 from app.cli.process import first_key, open_store, stream_server, working
-from app.cli.running import announce, log_to_stderr, wait_for_signal
+from app.cli.running import announce, wait_for_signal
 from app.cli.web import api_server, serving
 from app.settings import Settings
 from workers.pipeline import Nets
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM."""
     settings, registry = Settings(), CollectorRegistry()
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     nets = Nets.open()
     with open_store(settings) as store, stream_server(settings) as redis_url:
         key = first_key(store)

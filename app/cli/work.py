@@ -4,8 +4,9 @@ import argparse
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from app.cli.logs import log_to_stderr
 from app.cli.process import open_store, working
-from app.cli.running import log_to_stderr, shared_redis, wait_for_signal
+from app.cli.running import shared_redis, wait_for_signal
 from app.settings import Settings
 from workers.pipeline import Nets
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM."""
     settings, registry = Settings(), CollectorRegistry()
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     redis_url = shared_redis(settings)
     if arguments.metrics_port is not None:
         start_http_server(arguments.metrics_port, settings.host, registry)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
 
 from app.errors import SetupError
 from app.keyring import Keyring
@@ -20,10 +22,25 @@ def upgrade(engine: Engine, keyring: Keyring, revision: str = "head") -> None:
     """Bring the database to a revision, by default the newest.
 
     Raises:
-        SetupError: the migrations are not where the package expects them, or the key file is missing.
+        SetupError: the migrations are not where the package expects them, the key file is missing, or a newer version
+            of the product has written this database.
     """
     with migrating(engine, keyring) as config:
+        known = ScriptDirectory.from_config(config)
+        present = MigrationContext.configure(config.attributes["connection"]).get_current_revision()
+        if present is not None and present not in {script.revision for script in known.walk_revisions()}:
+            raise SetupError(
+                f"the database is at revision {present}, which a newer version of Cardea made: install that"
+            )
         command.upgrade(config, revision)
+
+
+def revisions(connection: Connection) -> tuple[str | None, str | None]:
+    """Return the revision of the database and the newest one that this version knows."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    return MigrationContext.configure(connection).get_current_revision(), newest
 
 
 @contextmanager
