@@ -51,7 +51,7 @@ def migrating(engine: Engine, keyring: Keyring) -> Iterator[Config]:
         SetupError: the migrations are not where the package expects them, or the key file is missing.
     """
     if not (FOLDER / "env.py").is_file():
-        raise SetupError(f"there are no migrations in {FOLDER}; run from a checkout or copy its folder there")
+        raise SetupError(f"there are no migrations in {FOLDER}: install the whole package again")
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     with engine.connect() as connection:
@@ -62,6 +62,7 @@ def migrating(engine: Engine, keyring: Keyring) -> Iterator[Config]:
             with connection.begin():
                 if engine.dialect.name == "postgresql":
                     connection.execute(text("SET LOCAL lock_timeout = 0"))
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
                 prepare(connection, keyring)
                 config.attributes["connection"] = connection
