@@ -1,0 +1,113 @@
+"""What goes to the broker: topics, payloads and how long each message is worth anything. Pure.
+
+Home Assistant once opened a door at night because a broker repeated its last message after a reconnect. So a grant is
+never retained, carries the seconds that it is still valid as its expiry, and is not sent at all when they are over.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.store.records import Door
+from app.types import Decision
+
+WORTH_SECONDS = 300  # how long anything but a grant is news; older events are in the history
+ONLINE, OFFLINE = "online", "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; always sent with QoS 1."""
+
+    topic: str
+    payload: str
+    retain: bool
+    expiry: int | None  # seconds; None: for ever
+
+
+def availability_topic(root: str) -> str:
+    """Return where the broker says whether we are there."""
+    return f"{root}/availability"
+
+
+def event_message(root: str, event: dict[str, Any], now: datetime) -> Message | None:
+    """Return the message of a CloudEvent; None when it is no longer worth anything.
+
+    Args:
+        root: first level of all topics.
+        now: aware.
+    """
+    data = event["data"]
+    place = f"{root}/{data['building']}/{data['camera']}"
+    payload = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    if "decision" not in data:
+        return Message(f"{place}/state", payload, retain=True, expiry=None)
+    if data["decision"] == Decision.GRANTED:
+        left = (datetime.fromisoformat(data["expires_at"]) - now).total_seconds()
+    else:
+        left = WORTH_SECONDS - (now - datetime.fromisoformat(event["time"])).total_seconds()
+    return Message(f"{place}/access", payload, retain=False, expiry=math.ceil(left)) if left > 0 else None
+
+
+def discovery(root: str, prefix: str, door: Door, version: str) -> list[Message]:
+    """Return what makes Home Assistant show a camera: an event entity for visits and whether frames come.
+
+    Args:
+        prefix: Home Assistant's discovery prefix.
+    """
+    place = f"{root}/{door.building}/{door.camera}"
+    common = {
+        "availability_topic": availability_topic(root),
+        "device": {
+            "identifiers": [f"cardea_{door.camera}"],
+            "name": door.name,
+            "manufacturer": "Cardea",
+            "model": "Door camera",
+            "sw_version": version,
+        }
+        | ({"suggested_area": door.door} if door.door else {}),
+        "qos": 1,
+    }
+    visits = common | {
+        "name": "Visit",
+        "unique_id": f"cardea_{door.camera}_access",
+        "state_topic": f"{place}/access",
+        "event_types": [str(decision) for decision in Decision],
+        # The entity shows the name and refuses what came too late, whatever the broker did with it.
+        "value_template": (
+            "{% set d = value_json.data %}"
+            "{% if d.decision != 'granted' or as_datetime(d.expires_at) > now() %}"
+            "{{ {'event_type': d.decision, 'person': d.person.name if d.person else none, 'door': d.door,"
+            " 'reasons': d.reasons, 'event': value_json.id, 'expires_at': d.expires_at} | to_json }}"
+            "{% endif %}"
+        ),
+        "icon": "mdi:door",
+    }
+    frames = common | {
+        "name": "Camera",
+        "unique_id": f"cardea_{door.camera}_state",
+        "state_topic": f"{place}/state",
+        "value_template": "{{ value_json.data.state }}",
+        "payload_on": "online",
+        "payload_off": "offline",
+        "device_class": "connectivity",
+        "entity_category": "diagnostic",
+    }
+    # The template tells on from off; every other state of a camera is one of trouble.
+    frames["value_template"] = "{{ 'online' if value_json.data.state == 'online' else 'offline' }}"
+    return [
+        Message(topic, json.dumps(config), retain=True, expiry=None)
+        for topic, config in zip(discovery_topics(prefix, door.camera), (visits, frames), strict=True)
+    ]
+
+
+def removal(prefix: str, camera: str) -> list[Message]:
+    """Return what makes Home Assistant forget a camera."""
+    return [Message(topic, "", retain=True, expiry=None) for topic in discovery_topics(prefix, camera)]
+
+
+def discovery_topics(prefix: str, camera: str) -> tuple[str, str]:
+    """Return where the two entities of a camera are described."""
+    return f"{prefix}/event/cardea_{camera}/access/config", f"{prefix}/binary_sensor/cardea_{camera}/state/config"

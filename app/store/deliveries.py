@@ -1,0 +1,117 @@
+"""Deliveries: each event's way to each webhook, who is at it, when it is tried again, and the log of it all."""
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.errors import CursorError
+from app.store import events, webhooks
+from app.store.clock import now
+from app.store.paging import decode, page
+from app.store.records import EventRecord, Page
+from app.store.tables import Delivery, Webhook
+from app.store.webhooks import WAITING, DeliveryRecord, to_delivery
+
+# Seconds to wait after each failed attempt: Standard Webhooks 1.0, "Deliverability and reliability".
+BACKOFF = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+DELIVERED, GIVEN_UP = "delivered", "given_up"
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """What a sender needs for one attempt."""
+
+    id: int
+    webhook: str
+    url: str
+    secrets: tuple[str, ...] = field(repr=False)  # valid ones, the newest first
+    record: EventRecord
+
+
+def listing(session: Session, building: str, webhook: str, size: int, token: str | None = None) -> Page[DeliveryRecord]:
+    """Return the delivery log of a webhook, newest first.
+
+    Raises:
+        NotFoundError: there is none of this id in this building.
+        CursorError: the token is not valid.
+    """
+    webhooks.get(session, building, webhook)
+    query = select(Delivery).where(Delivery.webhook_id == webhook).order_by(Delivery.id.desc()).limit(size + 1)
+    if token is not None:
+        query = query.where(Delivery.id < _position(token))
+    return page(session.scalars(query).all(), size, to_delivery, lambda row: (str(row.id),))
+
+
+def any_due(session: Session) -> bool:
+    """Return whether a delivery is due."""
+    query = select(Delivery.id).where(Delivery.state == WAITING, Delivery.next_at <= now(session)).limit(1)
+    return session.scalar(query) is not None
+
+
+def take_due(session: Session, limit: int, hold: timedelta, busy: Collection[str]) -> list[DueDelivery]:
+    """Hand out deliveries that are due. Nobody else gets them for `hold`, then they are due again.
+
+    Args:
+        busy: webhooks to leave out. A webhook gets one at a time: its events arrive in order as long as it answers.
+    """
+    moment = now(session)
+    first = select(func.min(Delivery.id)).where(Delivery.state == WAITING, Delivery.next_at <= moment)
+    candidates = first.group_by(Delivery.webhook_id)
+    query = (
+        select(Delivery, Webhook)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .where(Delivery.id.in_(candidates), Webhook.enabled, Webhook.id.not_in(busy))
+        .order_by(Delivery.id)
+        .limit(limit)
+        .with_for_update(of=Delivery, skip_locked=True)
+    )
+    rows = session.execute(query).all()
+    records = events.records(session, [delivery.event_id for delivery, _ in rows])
+    for delivery, _ in rows:
+        delivery.next_at = moment + hold
+    return [
+        DueDelivery(delivery.id, hook.id, hook.url, webhooks.signing(session, hook), records[delivery.event_id])
+        for delivery, hook in rows
+    ]
+
+
+def finish(session: Session, delivery: int, *, delivered: bool, status: int | None, error: str) -> None:
+    """Note the outcome of an attempt; a failed one is due again later, until the patience ends.
+
+    Without effect when the delivery is gone, with its webhook or its event.
+    """
+    row = session.get(Delivery, delivery, populate_existing=True)
+    if row is None:
+        return
+    moment = now(session)
+    row.attempts += 1
+    row.status, row.error = status, error
+    if delivered:
+        row.state, row.finished_at = DELIVERED, moment
+    elif row.attempts > len(BACKOFF):
+        row.state, row.finished_at = GIVEN_UP, moment
+    else:
+        pause = BACKOFF[row.attempts - 1]
+        row.next_at = moment + timedelta(seconds=pause * (1 + secrets.randbelow(1000) / 5000))  # not all at once
+
+
+def purge(session: Session, before: datetime, limit: int) -> int:
+    """Delete up to `limit` finished deliveries of before a time, and return how many."""
+    old = select(Delivery.id).where(Delivery.state != WAITING, Delivery.finished_at < before).limit(limit)
+    return len(session.scalars(delete(Delivery).where(Delivery.id.in_(old)).returning(Delivery.id)).all())
+
+
+def backlog(session: Session) -> int:
+    """Return how many deliveries wait."""
+    return session.scalar(select(func.count(Delivery.id)).where(Delivery.state == WAITING)) or 0
+
+
+def _position(token: str) -> int:
+    (position,) = decode(token, 1)
+    if not position.isdecimal() or len(position) > 18:
+        raise CursorError("the page token belongs to another list")
+    return int(position)

@@ -1,0 +1,1 @@
+"""Events to addresses of others: signed, retried, logged, and never into the building's own network unless allowed."""
