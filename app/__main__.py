@@ -16,8 +16,14 @@ COMMANDS = {
     "serve": ("app.cli.serve", "the API alone"),
     "work": ("app.cli.work", "a worker alone: watches cameras, sends events"),
     "db": ("app.cli.db", "look after the database: `cardea db check`"),
+    "enrol": ("app.cli.enrol", "enrol hundreds of people from a folder, a table or a CompreFace dump"),
+    "backup": ("app.cli.backup", "write everything worth keeping into one file, while Cardea runs"),
+    "restore": ("app.cli.restore", "put a backup in the place of the database"),
+    "retention": ("app.cli.retention", "delete now what is older than it may be, or count it"),
+    "keys": ("app.cli.keys", "list, rotate and retire the keys that seal photos and templates"),
     "demo": ("app.cli.demo", "the whole story in a minute: a resident and a stranger at a virtual door"),
     "camera": ("app.cli.camera", "a virtual RTSP camera that plays clips"),
+    "check-camera": ("app.cli.check_camera", "open a source once and say what comes: JSON on stdin and stdout"),
     "bench": ("app.cli.bench", "measure, and print JSON"),
 }
 MODELS = "build, train, compress and measure nets (needs the `train` extra)"

@@ -15,6 +15,8 @@ import numpy as np
 
 from app.types import Array, Decision, FaceShot, Frame, Match, Person, Reason, Track
 
+MARGIN = 0.05  # distance to the second person: less is a confusion of two
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -23,7 +25,7 @@ class Rules:
     alike: float  # under this two shots are not of one face
     votes: int = 3  # agreeing shots that name a person, and shots that make a stranger
     window: int = 5  # only so many last shots count
-    margin: float = 0.05  # distance to the second person
+    margin: float = MARGIN
     stranger_after: float = 3.0  # a face that matches nobody is announced after this, or when it leaves
     reunite: float = 4.0  # a face that comes back within this goes on with its visit
     fresh: float = 1.0  # nobody is named by a shot older than this
@@ -148,6 +150,7 @@ class Visits:
         self._open[new] = fresh = Visit(new, visit.frame, visit.box, visit.seen, visit.seen, confirmed=True)
         for vote in votes:
             fresh.add(vote, visit.frame)
+        fresh.best = (visit.frame, votes[-1].shot)  # the only one of them that is of this frame
 
     def decide(
         self,
@@ -179,6 +182,11 @@ class Visits:
         self._past += [visit for visit in ended if visit.votes]
         self._leaving = []
         return verdicts
+
+    def standing(self, track: int) -> tuple[Decision | None, str | None]:
+        """Return the decision on the visit of a track, None while there is none, and the person's id."""
+        visit = self._open.get(track)
+        return (None, None) if visit is None else (visit.decision, visit.person)
 
     def finish(self) -> None:
         """End every open visit: the camera is lost or the worker stops. `decide` then has the last word on them."""

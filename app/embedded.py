@@ -238,6 +238,12 @@ class EmbeddedServer:
         _release(process)
 
 
+def known_url(folder: Path) -> str | None:
+    """Return the address of the server that runs, or ran, in a folder; None when there never was one."""
+    file = folder / "url"
+    return file.read_text().strip() if file.is_file() else None
+
+
 def _release(process: subprocess.Popen[bytes]) -> None:
     """Tell the guard of an ended server that there is nothing left to kill."""
     assert process.stdin is not None

@@ -43,6 +43,30 @@ return added
 """
 
 
+def connect(url: str) -> redis.Redis:
+    """Return a client; nothing is connected yet.
+
+    Raises:
+        SetupError: the URL cannot be read.
+    """
+    try:
+        return redis.Redis.from_url(
+            url,
+            protocol=2,
+            decode_responses=True,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),  # trying again is the sender's business
+        )
+    except ValueError:  # its text may repeat the password
+        raise SetupError("the Redis URL cannot be read; it begins with redis://, rediss:// or unix://") from None
+
+
+def marker_of(key: str) -> str:
+    """Return the key that says whether a stream has what it should: see `EventStream`."""
+    return f"{key}:marker"
+
+
 class EventStream:
     """The stream of all events, in any Redis from 6.2 on or Valkey. Threads may share it.
 
@@ -62,19 +86,9 @@ class EventStream:
         Raises:
             SetupError: the URL cannot be read.
         """
-        try:
-            self._client = redis.Redis.from_url(
-                url,
-                protocol=2,
-                decode_responses=True,
-                socket_timeout=ANSWER_SECONDS,
-                socket_connect_timeout=ANSWER_SECONDS,
-                retry=Retry(NoBackoff(), 0),  # trying again is the sender's business
-            )
-        except ValueError:  # its text may repeat the password
-            raise SetupError("the Redis URL cannot be read; it begins with redis://, rediss:// or unix://") from None
+        self._client = connect(url)
         self._key = key
-        self._marker = f"{key}:marker"
+        self._marker = marker_of(key)
         self.length = length
         self._add_once = self._client.register_script(ADD_ONCE)
 

@@ -1,11 +1,14 @@
 """Who a face looks like: exact search over the templates of one building. The only file that imports FAISS.
 
 A gallery is never changed in place: a change makes a new index beside the old one and swaps them, so a search sees
-either everything or nothing of it, and somebody erased is gone for every search that begins afterwards.
+either everything or nothing of it, and somebody erased is gone for every search that begins afterwards. The old index
+is overwritten with zeros when its last search has ended, so that memory that was given back holds no template.
 """
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import faiss
@@ -15,17 +18,22 @@ from numpy.typing import NDArray
 from app.types import Array, GalleryChanges, Match, Person
 
 ALONE = 2.0  # margin when there is no other person: the distance between the ends of the cosine's range
+TOGETHER = 16  # rows searched in one call; from 20 on FAISS lets BLAS pack copies of the templates into its own buffers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Index:
-    """One state of a gallery; row i of `vectors` is a template of ``persons[owners[i]]``."""
+    """One state of a gallery; row i of `vectors` is a template of ``persons[owners[i]]``.
+
+    The templates lie in one array of ours, and FAISS searches there: an index of its own could not be overwritten.
+    """
 
     sequence: int
     persons: dict[str, Person]
     owners: tuple[str, ...]  # (n,) person ids
-    vectors: faiss.IndexFlatIP
+    vectors: Array  # (n, d)
     widest: int  # templates of the person who has most
+    searches: int = 0  # that run on it now
 
 
 class Gallery:
@@ -38,7 +46,8 @@ class Gallery:
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
         self._changing = threading.Lock()
-        self._index = _Index(0, {}, (), faiss.IndexFlatIP(dimension), 0)
+        self._turn = threading.Condition()  # of `_index` and its `searches`
+        self._index = self._empty()
 
     @property
     def sequence(self) -> int:
@@ -71,11 +80,16 @@ class Gallery:
             stay = [row for row, owner in enumerate(old.owners) if owner not in changes.changed]
             owners = tuple(old.owners[row] for row in stay) + changes.owners
             persons = {key: person for key, person in old.persons.items() if key not in changes.changed}
-            index = faiss.IndexFlatIP(self._dimension)
-            index.add(old.vectors.reconstruct_n(0, len(old.owners))[stay])
-            index.add(vectors)
+            together = np.empty((len(owners), self._dimension), np.float32)
+            np.take(old.vectors, stay, axis=0, out=together[: len(stay)], mode="clip")  # "raise" makes a copy
+            together[len(stay) :] = vectors
             widest = max(Counter(owners).values(), default=0)
-            self._index = _Index(changes.sequence, persons | changes.persons, owners, index, widest)
+            self._replace(_Index(changes.sequence, persons | changes.persons, owners, together, widest))
+
+    def clear(self) -> None:
+        """Know nobody any more, as at the beginning."""
+        with self._changing:
+            self._replace(self._empty())
 
     def search(self, vectors: Array) -> list[Match]:
         """Return for each row the nearest person, by the best of the person's templates.
@@ -88,14 +102,38 @@ class Gallery:
         """
         queries = np.ascontiguousarray(vectors, np.float32)
         _check(queries, self._dimension)
-        index = self._index
-        if not index.owners:
-            return [Match(None, -1.0, ALONE) for _ in queries]
         faiss.omp_set_num_threads(1)  # OpenMP counts per calling thread, so it has to be said here
-        # Of so many nearest templates at least one belongs to a second person, if there is one.
-        count = min(index.widest + 1, len(index.owners))
-        similarities, rows = index.vectors.search(queries, count)
-        return [_match(index, *found) for found in zip(similarities, rows, strict=True)]
+        with self._searching() as index:
+            if not index.owners:
+                return [Match(None, -1.0, ALONE) for _ in queries]
+            # Of so many nearest templates at least one belongs to a second person, if there is one.
+            count = min(index.widest + 1, len(index.owners))
+            parts = [queries[start : start + TOGETHER] for start in range(0, len(queries), TOGETHER)]
+            found = [faiss.knn(part, index.vectors, count, faiss.METRIC_INNER_PRODUCT) for part in parts]
+        return [_match(index, *row) for part in found for row in zip(*part, strict=True)]
+
+    @contextmanager
+    def _searching(self) -> Iterator[_Index]:
+        """Hold on to the present index: it is not overwritten meanwhile."""
+        with self._turn:
+            index = self._index
+            index.searches += 1
+        try:
+            yield index
+        finally:
+            with self._turn:
+                index.searches -= 1
+                self._turn.notify_all()
+
+    def _replace(self, index: _Index) -> None:
+        """Let searches begin on this index, and overwrite the old one when the last search on it has ended."""
+        with self._turn:
+            old, self._index = self._index, index
+            self._turn.wait_for(lambda: not old.searches)
+        old.vectors.fill(0)
+
+    def _empty(self) -> _Index:
+        return _Index(0, {}, (), np.empty((0, self._dimension), np.float32), 0)
 
 
 def _match(index: _Index, similarities: Array, rows: NDArray[np.int64]) -> Match:
@@ -110,5 +148,6 @@ def _match(index: _Index, similarities: Array, rows: NDArray[np.int64]) -> Match
 def _check(vectors: Array, dimension: int) -> None:
     if vectors.ndim != 2 or vectors.shape[1] != dimension:
         raise ValueError(f"expected rows of {dimension} numbers, got {vectors.shape}")
-    if not np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3):  # NaN is never less
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))  # `norm` would leave a copy behind
+    if not np.all(np.abs(lengths - 1) < 1e-3):  # NaN is never less
         raise ValueError("every row must be of unit length")

@@ -20,20 +20,22 @@ VERSION = b"\x01"
 ID_BYTES = 4
 NONCE_BYTES = 12
 KEY_BYTES = 32
+OVERHEAD = len(VERSION) + ID_BYTES + NONCE_BYTES + 16  # sealed bytes are so much longer; the tag has 16
 
 
 class Keyring:
     """The keys of one file: base64 of 32 bytes a line. Threads may share it.
 
     Sealed bytes are ``01``, 4 bytes of the key's id, a random nonce of 12 bytes, and the ciphertext with its tag of 16
-    bytes (NIST SP 800-38D). A random nonce is safe for 2**32 messages per key. Another process may have added a key:
-    the file is read again when an unknown one is met.
+    bytes (NIST SP 800-38D). A random nonce is safe for 2**32 messages per key. Another process may add or retire keys:
+    the file is read again as soon as it is another one.
     """
 
     def __init__(self, path: Path) -> None:
         """Remember where the keys are; nothing is read yet."""
         self.path = path
         self._keys: dict[str, AESGCM] = {}
+        self._stamp: tuple[int, int] | None = None  # of the file that was read: inode and time of change
 
     @property
     def exists(self) -> bool:
@@ -47,9 +49,7 @@ class Keyring:
         Raises:
             SetupError: the file is missing or damaged.
         """
-        if not self._keys:
-            self.reload()
-        return tuple(self._keys)
+        return tuple(self._fresh())
 
     @property
     def current(self) -> str:
@@ -62,7 +62,9 @@ class Keyring:
         Raises:
             SetupError: it is missing or damaged.
         """
+        stamp = self._find()
         self._keys = {_id(key): AESGCM(key) for key in self._read()}
+        self._stamp = stamp  # of before: a file that came meanwhile is read next time
 
     def create(self) -> None:
         """Make the file with one new key, for its owner alone; a file that is there stays as it is.
@@ -105,9 +107,9 @@ class Keyring:
 
     def seal(self, data: bytes, label: str) -> bytes:
         """Return the sealed bytes; only the same label opens them, so they cannot be moved to another place."""
-        name = self.current
+        name, key = next(iter(self._fresh().items()))
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return VERSION + bytes.fromhex(name) + nonce + self._keys[name].encrypt(nonce, data, label.encode())
+        return VERSION + bytes.fromhex(name) + nonce + key.encrypt(nonce, data, label.encode())
 
     def unseal(self, sealed: bytes, label: str) -> bytes:
         """Return what was sealed under this label.
@@ -115,17 +117,45 @@ class Keyring:
         Raises:
             SealError: the key is not in the file, or bytes or label were altered.
         """
+        plain = bytearray(plain_length(sealed))
+        self.unseal_into(sealed, label, memoryview(plain))
+        return bytes(plain)
+
+    def unseal_into(self, sealed: bytes, label: str, target: memoryview) -> None:
+        """Unseal into the caller's own memory, so that no other copy is left behind.
+
+        Args:
+            target: writable bytes, `plain_length(sealed)` of them.
+
+        Raises:
+            SealError: the key is not in the file, bytes or label were altered, or the length is another.
+        """
         name = key_of(sealed)
-        if name not in self.ids:
-            self.reload()
-        if name not in self._keys:
+        key = self._fresh().get(name)
+        if key is None:
             raise SealError(f"sealed with key {name}, which {self.path} does not hold")
+        if len(target) != plain_length(sealed):
+            raise SealError(f"{plain_length(sealed)} sealed bytes of {label.partition('/')[0]} were not expected")
         start = len(VERSION) + ID_BYTES
         nonce, body = sealed[start : start + NONCE_BYTES], sealed[start + NONCE_BYTES :]
         try:
-            return self._keys[name].decrypt(nonce, body, label.encode())
+            key.decrypt_into(nonce, body, label.encode(), target)
         except InvalidTag:
             raise SealError(f"the sealed bytes of {label.partition('/')[0]} were altered") from None
+
+    def _fresh(self) -> dict[str, AESGCM]:
+        """Return the keys of the file as it is now; while it cannot be seen, those that were read last."""
+        if not self._keys or self._find() not in (None, self._stamp):
+            self.reload()
+        return self._keys
+
+    def _find(self) -> tuple[int, int] | None:
+        """Return what tells this key file from an earlier one; None when there is none to be seen now."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def _read(self) -> list[bytes]:
         try:
@@ -161,9 +191,19 @@ def key_of(sealed: bytes) -> str:
     Raises:
         SealError: they are not sealed bytes.
     """
-    if sealed[:1] != VERSION or len(sealed) < len(VERSION) + ID_BYTES + NONCE_BYTES + 16:
+    if sealed[:1] != VERSION or len(sealed) < OVERHEAD:
         raise SealError("these bytes were not sealed here")
     return sealed[1 : 1 + ID_BYTES].hex()
+
+
+def plain_length(sealed: bytes) -> int:
+    """Return how many bytes were sealed.
+
+    Raises:
+        SealError: they are not sealed bytes.
+    """
+    key_of(sealed)
+    return len(sealed) - OVERHEAD
 
 
 def _id(key: bytes) -> str:

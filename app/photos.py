@@ -29,6 +29,9 @@ MEDIA_TYPE = "image/jpeg"  # of what is kept
 
 SECOND_SCORE = 0.7  # a second face counts when the finder is this sure of it
 SECOND_AREA = 0.15  # and its box has this share of the largest one's: smaller ones are passers-by and posters
+CUT_REACH = 2.2  # of the face's longer side: the whole head
+CUT_LEAST = 112  # pixels of either side
+
 SURE = 0.8  # a turned copy shows a face when the finder is this sure of it
 CLEARLY = 0.05  # and surer than of the photo as it is by this
 
@@ -45,6 +48,16 @@ class Photo:
     media_type: str
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFace:
+    """The one face of a photo, judged."""
+
+    crop: Pixels  # (112, 112, 3) aligned
+    quality: Quality
+    score: float  # of the finder, 0..1
+    box: Array  # (4,) x1 y1 x2 y2 in pixels of the kept photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +97,11 @@ def read_photo(data: bytes) -> Photo:
     return Photo(image, encoded, MEDIA_TYPE, image.shape[1], image.shape[0])
 
 
-def enrol(photo: Photo, finder: FaceFinder, embedder: Embedder) -> Enrolment:
-    """Find the one usable face of a photo and embed it.
+def find_face(photo: Photo, finder: FaceFinder) -> PhotoFace:
+    """Find the one face of a photo and judge it, usable or not.
 
     Raises:
-        PhotoError: ``no-face``, ``face-not-upright``, ``several-faces`` or ``face-unusable`` (with reason codes).
+        PhotoError: ``no-face``, ``face-not-upright`` or ``several-faces``.
     """
     faces = finder.find(photo.image)
     _check_upright(faces, photo, finder)
@@ -96,16 +109,57 @@ def enrol(photo: Photo, finder: FaceFinder, embedder: Embedder) -> Enrolment:
     if not len(faces):
         raise PhotoError("no-face", "What looks like a face from afar is none.")
     row = _only(faces)
-    box, landmarks = faces.boxes[row], faces.landmarks[row]
+    box, score, landmarks = faces.boxes[row], float(faces.scores[row]), faces.landmarks[row]
     crop = align(photo.image, landmarks)
-    quality = assess(photo.width, photo.height, box, float(faces.scores[row]), landmarks, crop)
-    if not quality.usable:
+    return PhotoFace(crop, assess(photo.width, photo.height, box, score, landmarks, crop), score, box)
+
+
+def enrol(photo: Photo, finder: FaceFinder, embedder: Embedder) -> Enrolment:
+    """Find the one usable face of a photo and embed it.
+
+    Raises:
+        PhotoError: ``no-face``, ``face-not-upright``, ``several-faces`` or ``face-unusable`` (with reason codes).
+    """
+    face = find_face(photo, finder)
+    if not face.quality.usable:
         raise PhotoError(
             "face-unusable",
-            f"The face cannot be recognised well: {', '.join(quality.reasons)}.",
-            tuple(str(reason) for reason in quality.reasons),
+            f"The face cannot be recognised well: {', '.join(face.quality.reasons)}.",
+            tuple(str(reason) for reason in face.quality.reasons),
         )
-    return Enrolment(embedder.embed([crop])[0], quality, box)
+    return Enrolment(embedder.embed([face.crop])[0], face.quality, face.box)
+
+
+def cut_face(snapshot: bytes, box: tuple[float, float, float, float], finder: FaceFinder) -> bytes:
+    """Return the head around the face of a kept picture that is nearest to a box, as a JPEG to enrol from.
+
+    Args:
+        snapshot: a JPEG that this system made.
+        box: x1 y1 x2 y2 of the face in shares of the picture, perhaps of a moment before or after.
+
+    Raises:
+        PhotoError: ``no-face``.
+    """
+    with Image.open(io.BytesIO(snapshot), formats=("JPEG",)) as picture:
+        image = np.ascontiguousarray(np.asarray(picture.convert("RGB"))[:, :, ::-1])
+    wanted = np.array(box) * np.tile([image.shape[1], image.shape[0]], 2)
+    faces = finder.find(image)
+    if not len(faces):
+        raise PhotoError("no-face", "No face was found on the event's picture.")
+    centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+    nearest = faces.boxes[np.linalg.norm(centres - (wanted[:2] + wanted[2:]) / 2, axis=1).argmin()]
+    out = io.BytesIO()
+    Image.fromarray(_head(image, nearest)[:, :, ::-1]).save(out, "JPEG", quality=JPEG_QUALITY)
+    return out.getvalue()
+
+
+def _head(image: Pixels, box: Array) -> Pixels:
+    """Return the square around a face box (4,), moved where the picture ends, as far as there is room."""
+    room = np.array([image.shape[1], image.shape[0]])
+    side = max(CUT_REACH * float((box[2:] - box[:2]).max()), CUT_LEAST)
+    size = np.minimum(np.ceil(side), room).astype(int)
+    left, top = np.clip((box[:2] + box[2:] - size) / 2, 0, room - size).astype(int).tolist()
+    return image[top : top + size[1], left : left + size[0]]
 
 
 def _form(data: bytes) -> str:

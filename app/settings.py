@@ -17,6 +17,7 @@ class Settings(BaseSettings):
     cache: Path = Field(Path("~/.cache/cardea"), description="folder of fetched packages, for demo and toolchain")
     database_url: SecretStr | None = Field(None, description="postgresql://... ; SQLite in `data` when unset")
     redis_url: SecretStr | None = Field(None, description="redis://... ; an embedded server when unset")
+    videos: Path | None = Field(None, description="folder of video files that may be added as cameras; none when unset")
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
     worker: str = Field(default_factory=socket.gethostname, description="name of this worker, unique per database")
@@ -25,10 +26,15 @@ class Settings(BaseSettings):
     target_fpir: float = Field(1e-3, gt=0, le=0.1, description="share of strangers' looks that may match anybody")
     grant_seconds: float = Field(5.0, gt=0, le=60, description="how long a grant is worth anything")
     gate: str = Field("adaptive", pattern="^(adaptive|published|open)$", description="the early-exit rule")
+    mqtt_url: SecretStr | None = Field(None, description="mqtt(s)://user:password@host:port; set it in one process alone")
+    mqtt_ca: Path | None = Field(None, description="PEM that an mqtts:// broker is verified against")
+    mqtt_topic: str = Field("cardea", pattern="^[^#+/]+$", description="first level of all MQTT topics")
+    mqtt_discovery: str = Field("homeassistant", pattern="^[^#+]+$", description="Home Assistant's discovery prefix")
+    webhook_networks: str = Field("", description="private networks that webhooks may reach, such as 10.0.5.0/24")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_format: str = Field("text", pattern="^(text|json)$", description="JSON lines for collectors of logs")
 
-    @field_validator("data", "cache", "key_file")
+    @field_validator("data", "cache", "key_file", "videos")
     @classmethod
     def _whole(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

@@ -6,6 +6,7 @@ after `mask_source`. Nothing but RTSP and plain paths is accepted: FFmpeg knows 
 """
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 HIDDEN = "***"
@@ -19,6 +20,12 @@ _SECRET = re.compile(r"((?:pass(?:word|wd|phrase)?|pwd|psw|token|secret|key|auth
 def is_stream(source: str) -> bool:
     """Tell an RTSP address from a file path."""
     return source.startswith(("rtsp://", "rtsps://"))
+
+
+def is_inside(source: str, folder: Path | None) -> bool:
+    """Whether a whole path leads into `folder` after every link and ``..`` was followed; nothing leads into no folder."""
+    file = Path(source)
+    return folder is not None and file.is_absolute() and file.resolve().is_relative_to(folder.resolve())
 
 
 def mask_source(source: str) -> str:

@@ -153,7 +153,7 @@ class Person:
     """What a worker must know about an enrolled person to decide."""
 
     id: str
-    name: str
+    name: str  # empty in a worker: names stay in the database
     groups: frozenset[str] = frozenset()
     valid_from: datetime | None = None
     valid_until: datetime | None = None

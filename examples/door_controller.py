@@ -11,7 +11,9 @@ One JSON line per decision goes to stdout, messages go to stderr. SIGTERM ends t
 
 Clocks: expiry is judged by this machine's clock without any allowance. If that clock is slow by s seconds, a grant is
 honoured up to s seconds too long; but a message from the future by more than --clock-tolerance tells that the clocks
-disagree, and is refused. If it is fast, good grants are refused. So keep NTP running on both sides.
+disagree, and is refused. If it is fast, good grants are refused. So keep NTP running on both sides. Whatever a message
+says of its expiry, --longest seconds after the capture it is worth nothing, nor after so long in the stream: else a
+grant of a worker whose clock was an hour ahead would become good an hour later, for a controller that was away.
 """
 
 import argparse
@@ -58,7 +60,9 @@ class Memory:
             self._file.execute("DELETE FROM seen WHERE at < ?", ((now - FORGET).isoformat(),))
 
 
-def judge(event: dict, memory: Memory, now: datetime, tolerance: timedelta) -> str | None:
+def judge(
+    event: dict, sent_at: datetime, memory: Memory, now: datetime, tolerance: timedelta, longest: timedelta
+) -> str | None:
     """Return why the door stays shut, None to open it."""
     data = event["data"]
     if memory.knows(event["id"]):
@@ -67,18 +71,23 @@ def judge(event: dict, memory: Memory, now: datetime, tolerance: timedelta) -> s
         return "out_of_order"  # overtaken, or sent by a worker that lost this camera to another one
     if data["decision"] != "granted":
         return data["decision"]
-    if now > datetime.fromisoformat(data["expires_at"]):
+    captured, decided, expires = (
+        datetime.fromisoformat(data[name]) for name in ("captured_at", "decided_at", "expires_at")
+    )
+    if now > min(expires, captured + longest, sent_at + longest):
         return "expired"
-    return "clocks_disagree" if datetime.fromisoformat(data["decided_at"]) > now + tolerance else None
+    return "clocks_disagree" if max(captured, decided) > now + tolerance else None
 
 
-def handle(fields: dict[str, str], memory: Memory, options: argparse.Namespace) -> None:
+def handle(entry: str, fields: dict[str, str], memory: Memory, options: argparse.Namespace) -> None:
     """Judge one message and act. Raises whatever a message of another kind or a failing command brings about."""
     event = json.loads(fields["event"])
     if not event["type"].startswith("org.cardea.access.") or options.door not in ("", event["data"]["door"]):
         return
     now = datetime.now(UTC)
-    reason = judge(event, memory, now, timedelta(seconds=options.clock_tolerance))
+    sent_at = datetime.fromtimestamp(int(entry.partition("-")[0]) / 1e3, UTC)  # by the server's clock
+    tolerance, longest = timedelta(seconds=options.clock_tolerance), timedelta(seconds=options.longest)
+    reason = judge(event, sent_at, memory, now, tolerance, longest)
     memory.note(event, now)
     if reason is not None:
         print(json.dumps({"refused": event["id"], "reason": reason}), flush=True)
@@ -113,7 +122,7 @@ def read(client: redis.Redis, memory: Memory, options: argparse.Namespace, stop:
             messages += fresh
         for entry, fields in messages:
             try:
-                handle(fields, memory, options)
+                handle(entry, fields, memory, options)
             except Exception as error:  # one bad message must not stop the door: unacknowledged, it will come again
                 print(f"{entry} failed: {error!r}", file=sys.stderr)
             else:
@@ -131,6 +140,7 @@ def main() -> None:
     parser.add_argument("--command", default="", help="what opens the door; without it only the JSON line appears")
     parser.add_argument("--memory", default="door-controller.db", help="file of the ids seen")
     parser.add_argument("--clock-tolerance", type=float, default=0.5, help="seconds that the two clocks may differ")
+    parser.add_argument("--longest", type=float, default=30.0, help="seconds after which no grant is worth anything")
     parser.add_argument("--idle-ms", type=int, default=10_000, help="take over after this; longer than a grant lives")
     options = parser.parse_args()
     stop = threading.Event()

@@ -30,7 +30,10 @@ from app.store.records import Scope
 from app.vision.artefact import shipped
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder
+from app.web.app import add_dashboard
 
+# For the tests whose queries differ: they run once more with PostgreSQL under the server.
+ON_BOTH = pytest.mark.parametrize("api", ["sqlite", "postgres"], indirect=True)
 HEARTBEAT = 0.5  # seconds between signs of life of the event stream
 
 
@@ -61,8 +64,10 @@ class Api:
 @contextlib.contextmanager
 def running(services: Services) -> Iterator[str]:
     """Run the server in a thread and yield its address."""
+    app = create_app(services)
+    add_dashboard(app)
     config = uvicorn.Config(
-        create_app(services), host="127.0.0.1", port=0, http="httptools", log_config=None, timeout_graceful_shutdown=5
+        app, host="127.0.0.1", port=0, http="httptools", log_config=None, timeout_graceful_shutdown=5
     )
     server = ApiServer(config, services)
     thread = threading.Thread(target=server.run, name="api")
@@ -89,17 +94,21 @@ def portrait_files() -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def _api(store_url: str, redis_url: str, nets: tuple[FaceFinder, Embedder]) -> Iterator[Api]:
+def api_at(store_url: str, redis_url: str, nets: tuple[FaceFinder, Embedder], **more: Any) -> Iterator[Api]:
+    """Run a server; `more` are further fields of its `Services`."""
     with contextlib.closing(store_at(store_url)) as store, contextlib.ExitStack() as clients:
-        services = Services(store, *nets, redis_url, STREAM, CollectorRegistry(), heartbeat=HEARTBEAT)
+        services = Services(store, *nets, redis_url, STREAM, CollectorRegistry(), heartbeat=HEARTBEAT, **more)
         with running(services) as address:
             yield Api(services, address, clients)
 
 
 @pytest.fixture
-def api(sqlite_url: str, redis_server: RedisServer, face_nets: tuple[FaceFinder, Embedder]) -> Iterator[Api]:
-    """A running server with a database and an event stream of this test alone."""
-    with _api(sqlite_url, redis_server.url, face_nets) as made:
+def api(
+    request: pytest.FixtureRequest, redis_server: RedisServer, face_nets: tuple[FaceFinder, Embedder]
+) -> Iterator[Api]:
+    """A running server with a database and an event stream of this test alone; on SQLite unless marked `ON_BOTH`."""
+    store_url = request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_url")
+    with api_at(store_url, redis_server.url, face_nets) as made:
         yield made
 
 
@@ -115,7 +124,7 @@ def lasting_api(
 ) -> Iterator[Api]:
     """One server for all tests whose requests are refused. Its event stream is never there."""
     file = shutil.copy(sqlite_template, tmp_path_factory.mktemp("lasting") / "cardea.db")
-    with _api(f"sqlite:///{file}", "redis://127.0.0.1:1/0", face_nets) as made:
+    with api_at(f"sqlite:///{file}", "redis://127.0.0.1:1/0", face_nets) as made:
         yield made
 
 

@@ -51,14 +51,20 @@ def add_camera(store: Store, url: str) -> str:
 
 
 @contextmanager
-def worker_process(database: str, redis_url: str, name: str = "tester") -> Iterator[subprocess.Popen[bytes]]:
-    """Run `cardea work` as a process of its own; it is killed at the end if it still lives."""
+def worker_process(
+    database: str, redis_url: str, name: str = "tester", **more: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `cardea work` as a process of its own; it is killed at the end if it still lives.
+
+    Args:
+        more: environment variables.
+    """
     environment = os.environ | {
         "CARDEA_DATABASE_URL": database,
         "CARDEA_REDIS_URL": redis_url,
         "CARDEA_WORKER": name,
     }
-    process = subprocess.Popen([sys.executable, "-m", "app", "work"], cwd=ROOT, env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "app", "work"], cwd=ROOT, env=environment | more)
     try:
         yield process
     finally:

@@ -25,7 +25,7 @@ class RedisServer:
     """A server on a port of its own; its data survive `kill`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -36,7 +36,7 @@ class RedisServer:
     def start(self) -> None:
         words = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning")
         words += ("--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "local")
-        self._process = subprocess.Popen([get_binary_path(), *words], cwd=self._folder, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([get_binary_path(), *words], cwd=self.folder, stdout=subprocess.DEVNULL)
         wait_until(self._answers)
 
     def _answers(self) -> bool:
@@ -62,7 +62,7 @@ class RedisServer:
     def lose_everything(self) -> None:
         """Let the server come back as new: killed, its files gone, started."""
         self.kill()
-        for path in sorted(self._folder.rglob("*"), reverse=True):
+        for path in sorted(self.folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         self.start()
 

@@ -45,15 +45,29 @@ class PostgresServer:
         settings = " ".join(f"-c {setting}" for setting in (*SETTINGS, f"unix_socket_directories={self.folder}"))
         self.run("pg_ctl", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log", "-w", "-s", "-o", settings, "start")
 
-    def stop(self) -> None:
-        self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "-s", "stop")
+    def stop(self, mode: str = "immediate") -> None:
+        self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", mode, "-w", "-s", "stop")
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
 
     def execute(self, statement: str) -> None:
-        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+        self.execute_in("postgres", statement)
+
+    def execute_in(self, database: str, statement: str) -> None:
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True) as connection:
             connection.execute(statement)
+
+    @contextlib.contextmanager
+    def reading_only(self) -> Iterator[None]:
+        """Be a standby, which takes no changes, and then the primary again, as after a switch-over gone wrong."""
+        self.stop("fast")
+        (self.folder / "data" / "standby.signal").touch()
+        self.start()
+        try:
+            yield
+        finally:
+            self.run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-s", "promote")
 
 
 def _programs() -> Path | None:

@@ -33,8 +33,13 @@ class Galleries:
         kept = {building: self._kept(building, sequence) for building, sequence in wanted.items()}
         for building, gallery in kept.items():
             if gallery.sequence < wanted[building]:
-                gallery.apply(galleries.changes_since(session, building, gallery.sequence, self._embedder.card.id))
+                changes = galleries.changes_since(session, building, gallery.sequence, self._embedder.card.id)
+                gallery.apply(changes)
+                changes.vectors.fill(0)  # the gallery has its own copy, and overwrites that one when the time comes
+        dropped = [gallery for gallery in self._galleries.values() if gallery not in kept.values()]
         self._galleries = kept
+        for gallery in dropped:
+            gallery.clear()
         return self.sequences() != before
 
     def _kept(self, building: str, wanted: int) -> Gallery:

@@ -9,6 +9,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0  # seconds, and so the most that a recovery is noticed late
+REASONS = 3  # a server that is gone, then full: both are said, but not every wording of the same
 
 
 class Outage:
@@ -22,6 +23,7 @@ class Outage:
         self._name = name
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         self._since: float | None = None
+        self._told: set[str] = set()  # what was said of the present outage
 
     @property
     def lasts(self) -> bool:
@@ -38,7 +40,10 @@ class Outage:
         """Note a failure and return the seconds to wait before the next try."""
         if self._since is None:
             self._since = time.monotonic()
-            log.warning("%s is away, trying on: %s", self._name, error)
+        reason = str(error)
+        if reason not in self._told and len(self._told) < REASONS:
+            self._told.add(reason)
+            log.warning("%s is away, trying on: %s", self._name, reason)
         return self._backoff.next()
 
     def over(self) -> None:
@@ -46,4 +51,5 @@ class Outage:
         if self._since is not None:
             log.warning("%s is back after %.1f s", self._name, self.seconds)
         self._since = None
+        self._told.clear()
         self._backoff.reset()

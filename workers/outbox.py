@@ -111,8 +111,8 @@ class OutboxSender:
                 for start in range(0, len(ids), FILL):
                     self._hurry()
                     with self._store.reading() as session:
-                        records = history.records(session, ids[start : start + FILL])
-                    added += add([(record.event, record.has_snapshot) for record in records])
+                        past = history.sendable(session, ids[start : start + FILL])
+                    added += add(past)
         except (StoreUnavailableError, StreamUnavailableError) as error:
             return self._outage.failed(error)
         level = logging.WARNING if added else logging.INFO
@@ -127,4 +127,4 @@ class OutboxSender:
 
 def _age(event: Event) -> float:
     decided = event.decided_at if isinstance(event, AccessEvent) else event.at
-    return (datetime.now(UTC) - decided).total_seconds()
+    return max((datetime.now(UTC) - decided).total_seconds(), 0.0)  # the clock may have been set back

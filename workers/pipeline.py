@@ -4,14 +4,14 @@ All state here belongs to this camera alone; the nets are shared and remember no
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from app.access import Rules, Verdict, Visits
 from app.gallery import Gallery
-from app.types import Array, Camera, Detections, Faces, FaceShot, Frame, Track
+from app.types import Array, Camera, Decision, Detections, Faces, FaceShot, Frame, Track
 from app.vision.artefact import shipped
 from app.vision.detector import Detector, Glance
 from app.vision.embedder import Embedder
@@ -19,6 +19,7 @@ from app.vision.faces import FaceFinder, head_regions
 from app.vision.gate import Motion, make_gate, moving
 from app.vision.shots import BestShots
 from app.vision.tracker import Tracker
+from app.vision.zones import Allowed
 from workers.stages import Stages
 
 STILL_SECONDS = 60.0  # a tracked body that has not moved for so long is furniture
@@ -46,6 +47,15 @@ class Nets:
         return Nets(Detector(detector), FaceFinder(finder), Embedder(embedder), ids)
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one frame showed, for those who watch live."""
+
+    tracks: list[Track]
+    faces: Faces
+    motion: Motion
+
+
 class CameraPipeline:
     """Background, tracks and visits of one camera."""
 
@@ -57,11 +67,13 @@ class CameraPipeline:
         self._gallery = gallery
         self._target_fpir = target_fpir
         self._gate = make_gate(gate)
+        self._allowed = Allowed(camera.zones)
         self._tracker = Tracker()
         self._shots = BestShots()
         self._visits = Visits(Rules(alike=nets.embedder.similarity_at(ALIKE_FMR)))
         self._moved: dict[int, float] = {}  # track -> clock of its last motion
         self.stages = Stages()
+        self.sight: Sight | None = None  # of the last frame
 
     def process(self, frame: Frame, *, may_grant: bool) -> list[Verdict]:
         """Follow the people of one frame and return the verdicts that became due; often none."""
@@ -74,6 +86,7 @@ class CameraPipeline:
         with self.stages.measure("other"):
             tracks = self._tracker.update(persons, faces, frame.clock, width, height)
             self._visits.follow(tracks, frame)
+            self.sight = Sight(tracks, faces, motion)
             shots = self._choose(frame, tracks, faces)
         self._recognise(frame, shots)
         with self.stages.measure("other"):
@@ -88,6 +101,10 @@ class CameraPipeline:
             self._gallery().person, self._camera.groups, datetime.now(UTC), clock, may_grant=False
         )
 
+    def verdict_on(self, track: int) -> tuple[Decision | None, str | None]:
+        """Return what was decided about a track and the id of who it is; both None while nothing is."""
+        return self._visits.standing(track)
+
     def _look(self, frame: Frame) -> Glance:
         self.stages.analysed += 1
         self.stages.cpu_ms["decode"] += frame.decode_ms
@@ -95,8 +112,12 @@ class CameraPipeline:
             return self._nets.detector.look(frame.picture)
 
     def _still_or_moving(self, glance: Glance, frame: Frame) -> Motion:
+        """Ask the gate; what moves outside of all zones does not open it."""
+        hold = self._tracker.alive
         with self.stages.measure("gate"):
-            motion = self._gate.update(glance.features, frame.clock, hold=self._tracker.alive)
+            motion = self._gate.update(glance.features, frame.clock, hold)
+            if not hold and not self._allowed.within(motion).active.any():
+                motion = replace(motion, open=False)
         self.stages.exited += not motion.open
         return motion
 
@@ -110,7 +131,7 @@ class CameraPipeline:
         with self.stages.measure("gate"):
             lively = self._lively(motion, frame)
             self._gate.protect(np.concatenate([found.boxes, lively]), width, height, frame.clock)
-            return moving(found, motion, lively, width, height)
+            return self._allowed.persons(moving(found, motion, lively, width, height), width, height)
 
     def _lively(self, motion: Motion, frame: Frame) -> Array:
         """Return the boxes of the tracks that moved lately, so that a poster cannot hold the gate open for ever."""
@@ -132,11 +153,10 @@ class CameraPipeline:
         width, height = frame.picture.width, frame.picture.height
         with self.stages.measure("faces"):
             bodies = np.concatenate([persons.boxes, self._tracker.boxes()])
-            loose = motion.regions(width, height)
+            loose = self._allowed.within(motion).regions(width, height)
             loose = loose[_covered(loose, bodies) < 0.5]
-            return self._nets.finder.find_in(
-                frame.picture, np.concatenate([head_regions(bodies, width, height), loose])
-            )
+            regions = np.concatenate([head_regions(bodies, width, height), loose])
+            return self._allowed.faces(self._nets.finder.find_in(frame.picture, regions), width, height)
 
     def _choose(self, frame: Frame, tracks: list[Track], faces: Faces) -> list[FaceShot]:
         shots = self._shots.offer(frame, tracks, faces)

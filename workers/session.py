@@ -21,6 +21,7 @@ from workers.sampling import Counters, Sampler
 END_OF_FILE = Finding(CameraState.OFFLINE, "end of file")
 _CLOSED = Finding(CameraState.OFFLINE, "the camera closed the connection")
 _NO_STREAM = Finding(CameraState.NO_VIDEO, "there is no video that can be decoded")
+_LATE = Finding(CameraState.OFFLINE, "the stream stood still and what comes now may be old")
 _NO_PICTURE = Finding(CameraState.NO_VIDEO, "packets come, but no picture")
 
 
@@ -58,6 +59,7 @@ class Session:
         self._began = time.monotonic()
         self._first: float | None = None  # when the first picture came
         self._last = 0.0
+        self._heard: float | None = None  # when the last packet came
         self._barren = 0  # packets since the last picture
 
     @property
@@ -77,6 +79,8 @@ class Session:
                 self._expect(self._patience.read)
                 if self._stopped.is_set():
                     return _CLOSED
+                if self._live and self._late():
+                    return _LATE
                 self._take(packet, pace)
                 if self._hopeless():
                     return _NO_PICTURE
@@ -86,6 +90,15 @@ class Session:
             return _CLOSED
         pace.finish()
         return END_OF_FILE if self._first is not None else _NO_STREAM
+
+    def _late(self) -> bool:
+        """Tell whether packets may be older than they seem: network or this process stood still, buffers did not.
+
+        Who was at the door half a minute ago must not be taken for somebody who is there now.
+        """
+        clock = time.monotonic()
+        before, self._heard = self._heard, clock
+        return before is not None and clock - before > self._patience.silence
 
     def _take(self, packet: "Packet[VideoStream]", pace: Pace | None) -> None:
         arrived, clock = datetime.now(UTC), time.monotonic()

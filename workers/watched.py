@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 from threading import Event as Signal
 from threading import Lock
 
-import cv2
 import numpy as np
 
 from app.access import Verdict
-from app.types import AccessEvent, Array, Camera, CameraEvent, CameraState, Decision, Event, Frame, Picture
+from app.store.records import CameraStats
+from app.types import AccessEvent, Array, Camera, CameraEvent, CameraState, Decision, Event, Frame
+from workers import stills
+from workers.live import LiveView
 from workers.mailbox import Mailbox
 from workers.pipeline import CameraPipeline
 from workers.reader import CameraReader
-
-SNAPSHOT_WIDTH = 640  # pixels: enough to know a face by, small enough to keep
 
 
 @dataclass(slots=True)
@@ -47,6 +47,7 @@ class WatchedCamera:
         grant_seconds: float,
         publish: Callable[[Event], None],
         ready: Signal,
+        live: LiveView,
     ) -> None:
         self.camera = camera
         self.pipeline = pipeline
@@ -56,6 +57,9 @@ class WatchedCamera:
         self._grant = timedelta(seconds=grant_seconds)
         self._publish = publish
         self.ready = ready  # wakes the inference loop that this camera belongs to
+        self._live = live
+        self._since, self._opened = datetime.now(UTC), time.monotonic()
+        self._lag = 0.0  # seconds
         self._lost: deque[float] = deque(maxlen=1)  # when the camera was last lost, until the loop has seen it
         self.mailbox = Mailbox(ready)
         self.reader = CameraReader(camera, self.mailbox, self._state_changed)
@@ -72,8 +76,26 @@ class WatchedCamera:
         if frame is None:
             return
         started = time.monotonic()
-        for verdict in self.pipeline.process(frame, may_grant=may_grant(started)):
+        worth = started - frame.clock < self._grant.total_seconds()  # else this process stood still, and the grant is late
+        for verdict in self.pipeline.process(frame, may_grant=worth and may_grant(started)):
             self._announce(verdict, frame, started)
+        self._lag = time.monotonic() - frame.clock
+        self._live.offer(self.camera, frame, self.pipeline)
+
+    def stats(self) -> CameraStats:
+        """Return what was counted since this camera was opened."""
+        stages = self.pipeline.stages
+        return CameraStats(
+            since=self._since,
+            seconds=round(time.monotonic() - self._opened, 3),
+            fps=self.camera.fps,
+            lag=round(self._lag, 4),
+            decoded=self.reader.decoded,
+            analysed=stages.analysed,
+            exited=stages.exited,
+            dropped=self.mailbox.dropped,
+            cpu_ms={stage: round(ms, 3) for stage, ms in stages.cpu_ms.items()},
+        )
 
     def close(self) -> None:
         """Have the last word on all visits: this camera is watched no longer, or not by us."""
@@ -143,7 +165,8 @@ class WatchedCamera:
             decided_at=frame.captured_at + timedelta(seconds=decided - frame.clock),
             expires_at=frame.captured_at + (self._grant if verdict.decision is Decision.GRANTED else timedelta()),
             latency_ms={name: round(ms, 3) for name, ms in latency.items()},
-            snapshot=_snapshot(verdict.frame.picture),
+            snapshot=stills.snapshot(verdict.frame.picture),
+            portrait=stills.portrait(verdict.frame.picture, shot.box) if shot else None,
         )
 
 
@@ -151,9 +174,3 @@ def _share(box: Array, width: int, height: int) -> tuple[float, float, float, fl
     """Return a pixel box as shares of the picture, clipped to it."""
     x1, y1, x2, y2 = np.clip(box / np.array([width, height, width, height]), 0, 1).round(4).tolist()
     return x1, y1, x2, y2
-
-
-def _snapshot(picture: Picture) -> bytes:
-    width = min(picture.width, SNAPSHOT_WIDTH)
-    image = picture.scaled(width, round(picture.height * width / picture.width))
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()

@@ -21,8 +21,10 @@ import cv2
 from app.errors import StoreUnavailableError, WorkerError
 from app.store import cameras, events, workers
 from app.store.engine import Store
+from app.store.records import CameraStats
 from app.types import Camera, Event
 from workers.galleries import Galleries
+from workers.live import LiveView
 from workers.pipeline import CameraPipeline, Nets
 from workers.watched import Numbering, WatchedCamera
 
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 FOLLOW = 0.2  # seconds between looks at the store
 BEAT = 1.0  # seconds between heartbeats; the lease in the store is five times as long
+TELL = 2.0  # seconds between reports of what was counted, which go with a heartbeat
 ABANDONED = 20  # threads that hang in a decoder and cannot be ended; with more the process is to be replaced
 STALE = 3.0  # seconds; less than the lease, so that an erasure which waits for the lease is safe
 
@@ -61,6 +64,7 @@ class Worker:
     Args:
         publish: takes each event; it must not wait.
         delivering: tells whether what takes the events on still runs; a worker without it stops.
+        live: is offered every analysed frame.
     """
 
     def __init__(
@@ -70,12 +74,14 @@ class Worker:
         publish: Callable[[Event], None],
         delivering: Callable[[], bool],
         choices: Choices,
+        live: LiveView,
     ) -> None:
         self._store = store
         self._nets = nets
         self._publish = publish
         self._delivering = delivering
         self._choices = choices
+        self._live = live
         self._incarnation = secrets.token_hex(8)
         self._galleries = Galleries(nets.embedder)
         self._numbering: dict[tuple[str, int], Numbering] = {}
@@ -84,6 +90,7 @@ class Worker:
         self._stopping = Signal()
         self._followed = float("-inf")  # monotonic time at which the store was last seen, gallery and all
         self._beat = float("-inf")
+        self._told = float("-inf")
         self._threads: list[Thread] = []
         self.watched: dict[str, WatchedCamera] = {}
         self.failure: BaseException | None = None
@@ -177,15 +184,22 @@ class Worker:
         away = False
         while not self._stopping.wait(FOLLOW):
             self._check()
-            try:
-                self._follow()
-                if away:
-                    log.info("the store is back")
-                away = False
-            except StoreUnavailableError as error:
-                if not away:
-                    log.warning("%s; nothing is granted until it is back", error)
-                away = True
+            trouble = self._try_to_follow()
+            if trouble and not away:
+                log.warning("%s; nothing is granted until that is over", trouble)
+            if away and not trouble:
+                log.info("the store is back")
+            away = bool(trouble)
+
+    def _try_to_follow(self) -> str:
+        """Follow the store; return what kept us from granting by it, nothing if all is well."""
+        began = time.monotonic()
+        try:
+            self._follow()
+        except StoreUnavailableError as error:
+            return str(error)
+        spent = time.monotonic() - began
+        return f"following the store takes {spent:.1f} s" if spent > STALE else ""
 
     def _check(self) -> None:
         """Make sure that this process is still worth running.
@@ -210,7 +224,8 @@ class Worker:
             changed = self._galleries.follow(session)
         if changed or started - self._beat >= BEAT:
             with self._store.session() as session:
-                workers.heartbeat(session, self._choices.name, self._incarnation, self._galleries.sequences())
+                stats = self._stats(started)
+                workers.heartbeat(session, self._choices.name, self._incarnation, self._galleries.sequences(), stats)
                 cameras.claim(session, self._choices.name)
             self._beat = started
         self._followed = started
@@ -221,6 +236,13 @@ class Worker:
                 last = events.last_sequence(session, camera.id, camera.owner_epoch)
                 self._numbering[camera.id, camera.owner_epoch] = Numbering(camera, last)
         self._watch(ours)
+
+    def _stats(self, clock: float) -> dict[str, CameraStats] | None:
+        """Return what was counted of each camera, None when that was told lately."""
+        if clock - self._told < TELL:
+            return None
+        self._told = clock
+        return {identity: watched.stats() for identity, watched in self.watched.items()}
 
     def _watch(self, ours: dict[str, Camera]) -> None:
         """Start and stop readers so that exactly the cameras that are ours are watched, each as it is now."""
@@ -243,7 +265,7 @@ class Worker:
         numbering = self._numbering[camera.id, camera.owner_epoch]
         lane = min(self._lanes, key=lambda lane: len(self._watched_in(lane)))
         return WatchedCamera(
-            camera, pipeline, numbering, self._nets.ids, choices.grant_seconds, self._publish, lane.ready
+            camera, pipeline, numbering, self._nets.ids, choices.grant_seconds, self._publish, lane.ready, self._live
         )
 
     def _drop(self, watched: WatchedCamera) -> None:

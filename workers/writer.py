@@ -1,8 +1,8 @@
 """The writing thread: takes events from the inference loop and stores them in order.
 
-`put` never waits, so a slow or absent database slows no camera. Events wait in memory meanwhile; what is bounded is
-their pictures, which are all of the weight: an event without one is about a kilobyte, so a hundred doors that decide a
-visit every ten seconds fill 40 MB in an hour.
+`put` never waits, so a slow or absent database slows no camera. Events wait in memory meanwhile. Their pictures are
+most of the weight and are given up first; an event without them takes 1.7 kB. Eight doors with a visit every half minute
+fill the queue in two days, in which nothing is granted.
 """
 
 import logging
@@ -22,18 +22,20 @@ from workers.outage import Outage
 
 log = logging.getLogger(__name__)
 
-PICTURES = 500  # some 25 MB
+PICTURES = 500  # events; some 35 MB
+LIMIT = 50_000  # events; some 85 MB without pictures
 
 
 class EventWriter:
     """Stores each event once, in the order of `put`, however long the database is away.
 
-    Events are lost only with the process, or when `stop` may not wait any longer; the loss is logged.
+    Events are lost only with the process, when `stop` may not wait any longer, or when too many wait; the log tells.
 
     Args:
         on_stored: told after each event that was written; it wakes the sender.
         on_stale: told the camera of an event that was refused, because another worker owns that camera now.
-        pictures: events that may wait with their snapshot; later ones are stored without.
+        pictures: events that may wait with their pictures; later ones are stored without.
+        limit: events that may wait; later ones are lost.
     """
 
     def __init__(
@@ -42,11 +44,14 @@ class EventWriter:
         on_stored: Callable[[], None],
         on_stale: Callable[[str], None],
         pictures: int = PICTURES,
+        limit: int = LIMIT,
     ) -> None:
         self._store = store
         self._on_stored = on_stored
         self._on_stale = on_stale
         self._pictures = pictures
+        self._limit = limit
+        self._lost = 0  # since the queue was full
         self._outage = Outage("the database")
         self._waiting: deque[Event] = deque()
         self._changed = threading.Condition()
@@ -76,7 +81,10 @@ class EventWriter:
         """Hand an event over; returns at once."""
         with self._changed:
             if isinstance(event, AccessEvent) and len(self._waiting) >= self._pictures:
-                event = replace(event, snapshot=None)
+                event = replace(event, snapshot=None, portrait=None)
+            if len(self._waiting) >= self._limit:
+                self._lose(event)
+                return
             self._waiting.append(event)
             self._changed.notify()
 
@@ -86,6 +94,7 @@ class EventWriter:
             self._stop_at = time.monotonic() + drain_seconds
             self._changed.notify()
         self._thread.join()
+        self._say_lost()
         if self._waiting:
             log.error("%d events are lost, the first is %s", len(self._waiting), self._waiting[0].id)
 
@@ -97,6 +106,7 @@ class EventWriter:
                 self._pause(self._outage.failed(error))
                 continue
             self._outage.over()
+            self._say_lost()
             self._waiting.popleft()  # only this thread takes, so the first is still this one
 
     def _next(self) -> Event | None:
@@ -122,6 +132,18 @@ class EventWriter:
             log.exception("event %s cannot be stored and is dropped", event.id)
         else:
             self._on_stored()
+
+    def _lose(self, event: Event) -> None:
+        """Give up an event because memory is not endless; the gap in its camera's numbers stays visible."""
+        self._lost += 1
+        if self._lost == 1:
+            log.error("%d events wait for the database; event %s and later ones are lost", self._limit, event.id)
+
+    def _say_lost(self) -> None:
+        with self._changed:
+            lost, self._lost = self._lost, 0
+        if lost:
+            log.error("%d events were lost while the database was away", lost)
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next try, less when told to stop."""

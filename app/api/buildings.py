@@ -1,38 +1,90 @@
-"""Buildings: each has its own persons, cameras, events and gallery."""
+"""Buildings: each has its own persons, cameras, events and gallery, and keeps its events as long as it wants."""
 
+from dataclasses import replace
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.api.auth import Key, needs, needs_everywhere, needs_here
+from app.api.auth import Acting, Key, needs, needs_everywhere, needs_here
 from app.api.problems import documented
-from app.api.schemas import PAGE, BuildingId, BuildingSlug, Page, PageSize, PageToken, Strictly, Text, page_of
+from app.api.schemas import (
+    PAGE,
+    BuildingId,
+    BuildingSlug,
+    IfMatch,
+    Page,
+    PageSize,
+    PageToken,
+    Patch,
+    Strictly,
+    Text,
+    check_if_match,
+    etag,
+    page_of,
+)
 from app.api.services import Serving
-from app.store import buildings, records
+from app.store import audit, buildings, records
 from app.store.records import BuildingFields, BuildingRecord, Scope
 
 router = APIRouter(prefix="/buildings", tags=["buildings"])
+WRITE = [Depends(needs_here(Scope.OPERATOR))]
+
+_EXAMPLE: dict[str, JsonValue] = {"name": "Harbour house", "event_days": 90, "snapshot_days": 14}
+
+Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 class BuildingCreate(Strictly):
     """A building to add."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "harbour", **_EXAMPLE}]})
+
     id: BuildingSlug
     name: Text
+    event_days: Days | None = Field(None, description="events older than this are deleted; null: kept")
+    snapshot_days: Days | None = Field(None, description="the same for the pictures of events")
+
+
+class BuildingUpdate(Patch):
+    """What to change about a building."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"event_days": None, "snapshot_days": 7}]})
+
+    name: Text = ""
+    event_days: Days | None = None
+    snapshot_days: Days | None = None
 
 
 class BuildingRead(BaseModel):
     """A building."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"id": "harbour", **_EXAMPLE, "revision": 1, "created_at": "2026-01-01T08:00:00Z"}]
+        }
+    )
+
     id: str
     name: str
+    event_days: int | None
+    snapshot_days: int | None
+    revision: int
     created_at: datetime
 
     @staticmethod
     def of(record: BuildingRecord) -> "BuildingRead":
         """Return the answer for a record."""
-        return BuildingRead(id=record.id, name=record.fields.name, created_at=record.created_at)
+        fields = record.fields
+        return BuildingRead(
+            id=record.id,
+            name=fields.name,
+            event_days=fields.event_days,
+            snapshot_days=fields.snapshot_days,
+            revision=record.revision,
+            created_at=record.created_at,
+        )
 
 
 @router.get("", dependencies=[Depends(needs(Scope.VIEWER))], responses=documented("invalid-page-token"))
@@ -51,16 +103,56 @@ def list_buildings(
 @router.post(
     "", status_code=201, dependencies=[Depends(needs_everywhere(Scope.OPERATOR))], responses=documented("conflict")
 )
-def create_building(services: Serving, body: BuildingCreate, response: Response) -> BuildingRead:
+def create_building(services: Serving, actor: Acting, body: BuildingCreate, response: Response) -> BuildingRead:
     """Add a building, empty."""
     with services.store.session() as session:
-        record = buildings.create(session, body.id, BuildingFields(body.name))
+        fields = BuildingFields(body.name, body.event_days, body.snapshot_days)
+        record = buildings.create(session, body.id, fields)
+        audit.add(session, actor, "building.created", building=record.id, target=record.id)
     response.headers["Location"] = f"/v1/buildings/{record.id}"
+    response.headers["ETag"] = etag(record.revision)
     return BuildingRead.of(record)
 
 
 @router.get("/{building}", dependencies=[Depends(needs_here(Scope.VIEWER))], responses=documented("not-found"))
-def get_building(services: Serving, building: BuildingId) -> BuildingRead:
+def get_building(services: Serving, building: BuildingId, response: Response) -> BuildingRead:
     """Read one building."""
     with services.store.reading() as session:
-        return BuildingRead.of(buildings.get(session, building))
+        record = buildings.get(session, building)
+    response.headers["ETag"] = etag(record.revision)
+    return BuildingRead.of(record)
+
+
+@router.patch("/{building}", dependencies=WRITE, responses=documented("not-found", "precondition-failed"))
+def update_building(
+    services: Serving,
+    actor: Acting,
+    building: BuildingId,
+    body: BuildingUpdate,
+    response: Response,
+    if_match: IfMatch = None,
+) -> BuildingRead:
+    """Change name and retention; what is then too old is deleted by the next run of the retention job."""
+    changes = body.changes()
+    with services.store.session() as session:
+        present = buildings.get(session, building)
+        check_if_match(if_match, present.revision)
+        record = buildings.update(session, building, replace(present.fields, **changes), present.revision)
+        detail = {"fields": sorted(changes)}
+        audit.add(session, actor, "building.changed", building=building, target=building, detail=detail)
+    response.headers["ETag"] = etag(record.revision)
+    return BuildingRead.of(record)
+
+
+@router.delete(
+    "/{building}",
+    status_code=204,
+    dependencies=[Depends(needs_everywhere(Scope.OPERATOR))],
+    responses=documented("not-found", "conflict", "precondition-failed"),
+)
+def delete_building(services: Serving, actor: Acting, building: BuildingId, if_match: IfMatch = None) -> None:
+    """Remove a building that has no persons, cameras or events. The keys that are bound to it end."""
+    with services.store.session() as session:
+        check_if_match(if_match, buildings.get(session, building).revision)
+        buildings.delete(session, building)
+        audit.add(session, actor, "building.deleted", building=building, target=building)

@@ -1,6 +1,7 @@
 """Cameras: added, changed and removed while everything runs. No answer ever shows a camera's password."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -8,7 +9,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from app.api.auth import needs_here
+from app.advice import advice
+from app.api.auth import Acting, needs_here
 from app.api.problems import documented, invalid
 from app.api.schemas import (
     PAGE,
@@ -27,11 +29,11 @@ from app.api.schemas import (
     etag,
     page_of,
 )
-from app.api.services import Serving
-from app.sources import HIDDEN, LONGEST, mask_source, validate_source
-from app.store import cameras
+from app.api.services import Services, Serving
+from app.sources import HIDDEN, LONGEST, is_inside, is_stream, mask_source, validate_source
+from app.store import audit, cameras
 from app.store.records import CameraFields, CameraRecord, Scope
-from app.types import CameraState
+from app.types import CameraState, Zones
 
 router = APIRouter(prefix="/buildings/{building}/cameras", tags=["cameras"])
 READ = [Depends(needs_here(Scope.VIEWER))]
@@ -47,6 +49,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "ca_certificate": None,
     "loop": False,
     "enabled": True,
+    "zones": [[[0.1, 0.0], [0.9, 0.0], [0.9, 1.0], [0.1, 1.0]]],
 }
 
 
@@ -65,10 +68,20 @@ def _certificate(value: str) -> str:
     return value
 
 
+def _polygon(value: list[list[float]]) -> list[list[float]]:
+    if len({tuple(point) for point in value}) < 3:
+        raise ValueError("a polygon needs three points that differ")
+    return value
+
+
 Source = Annotated[str, Field(min_length=1, max_length=LONGEST), AfterValidator(_source)]
 Certificate = Annotated[str, Field(max_length=65_536), AfterValidator(_certificate)]
 Fps = Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)]
 Transport = Literal["tcp", "udp"]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Point = Annotated[list[Share], Field(min_length=2, max_length=2)]
+Polygon = Annotated[list[Point], Field(min_length=3, max_length=32), AfterValidator(_polygon)]
+Polygons = Annotated[list[Polygon], Field(max_length=16)]
 
 
 class CameraCreate(Strictly):
@@ -85,6 +98,11 @@ class CameraCreate(Strictly):
     ca_certificate: Certificate | None = Field(None, description="PEM that an rtsps:// camera is verified against")
     loop: bool = Field(False, description="video files: start again at the end")
     enabled: bool = True
+    zones: Polygons = Field(
+        [],
+        description="polygons of [x, y] in shares of the picture; faces and bodies count only with their middle in "
+        "one of them; empty: everywhere",
+    )
 
 
 class CameraUpdate(Patch):
@@ -101,6 +119,7 @@ class CameraUpdate(Patch):
     ca_certificate: Certificate | None = None
     loop: bool = False
     enabled: bool = True
+    zones: Polygons = Field(default=[])
 
 
 class CameraRead(BaseModel):
@@ -118,6 +137,7 @@ class CameraRead(BaseModel):
                     "state": "online",
                     "state_detail": "",
                     "state_at": "2026-01-01T08:00:02Z",
+                    "advice": "",
                     "revision": 1,
                     "created_at": "2026-01-01T08:00:00Z",
                     "updated_at": "2026-01-01T08:00:00Z",
@@ -137,10 +157,12 @@ class CameraRead(BaseModel):
     ca_certificate: str | None
     loop: bool
     enabled: bool
+    zones: list[list[tuple[float, float]]]
     worker: str | None = Field(description="who watches it now")
     state: CameraState | None = Field(description="null while nobody watches it or nothing is known yet")
     state_detail: str
     state_at: datetime | None
+    advice: str = Field(description="what to do about it; empty when all is well")
     revision: int
     created_at: datetime
     updated_at: datetime
@@ -150,6 +172,7 @@ class CameraRead(BaseModel):
         """Return the answer for a record."""
         fields = record.fields
         watched = record.owner is not None
+        state = record.state if watched else None
         return CameraRead(
             id=record.id,
             building=record.building,
@@ -162,10 +185,12 @@ class CameraRead(BaseModel):
             ca_certificate=fields.ca_certificate,
             loop=fields.loop,
             enabled=fields.enabled,
+            zones=[list(polygon) for polygon in fields.zones],
             worker=record.owner,
-            state=record.state if watched else None,
+            state=state,
             state_detail=record.state_detail if watched else "",
             state_at=record.state_at if watched else None,
+            advice=advice(state, enabled=fields.enabled),
             revision=record.revision,
             created_at=record.created_at,
             updated_at=record.updated_at,
@@ -182,12 +207,16 @@ def list_cameras(
 
 
 @router.post("", status_code=201, dependencies=WRITE, responses=documented("not-found"))
-def create_camera(services: Serving, building: BuildingId, body: CameraCreate, response: Response) -> CameraRead:
+def create_camera(
+    services: Serving, building: BuildingId, body: CameraCreate, actor: Acting, response: Response
+) -> CameraRead:
     """Add a camera; a worker opens it within a second."""
     fields = CameraFields(**(_plain(dict(body))))
-    _refuse_mask(fields.source)
+    refuse_mask(fields.source)
+    refuse_elsewhere(services, fields.source)
     with services.store.session() as session:
         record = cameras.create(session, building, fields)
+        audit.add(session, actor, "camera.created", building=building, target=record.id)
     response.headers["Location"] = f"/v1/buildings/{building}/cameras/{record.id}"
     response.headers["ETag"] = etag(record.revision)
     return CameraRead.of(record)
@@ -208,6 +237,7 @@ def update_camera(
     building: BuildingId,
     camera: Id,
     body: CameraUpdate,
+    actor: Acting,
     response: Response,
     if_match: IfMatch = None,
 ) -> CameraRead:
@@ -218,8 +248,14 @@ def update_camera(
         check_if_match(if_match, present.revision)
         if changes.get("source") == mask_source(present.fields.source):
             del changes["source"]
-        _refuse_mask(changes.get("source", ""))
-        record = cameras.update(session, building, camera, replace(present.fields, **changes), present.revision)
+        refuse_mask(changes.get("source", ""))
+        refuse_elsewhere(services, changes.get("source", present.fields.source))
+        fields = replace(present.fields, **changes)
+        record = cameras.update(session, building, camera, fields, present.revision)
+        if record.revision != present.revision:
+            changed = sorted(name for name in changes if getattr(fields, name) != getattr(present.fields, name))
+            detail = {"fields": changed}
+            audit.add(session, actor, "camera.updated", building=building, target=camera, detail=detail)
     response.headers["ETag"] = etag(record.revision)
     return CameraRead.of(record)
 
@@ -227,19 +263,39 @@ def update_camera(
 @router.delete(
     "/{camera}", status_code=204, dependencies=WRITE, responses=documented("not-found", "precondition-failed")
 )
-def delete_camera(services: Serving, building: BuildingId, camera: Id, if_match: IfMatch = None) -> None:
+def delete_camera(services: Serving, building: BuildingId, camera: Id, actor: Acting, if_match: IfMatch = None) -> None:
     """Remove a camera; its events stay."""
     with services.store.session() as session:
         check_if_match(if_match, cameras.get(session, building, camera).revision)
         cameras.delete(session, building, camera)
+        audit.add(session, actor, "camera.deleted", building=building, target=camera)
 
 
 def _plain(changes: dict[str, Any]) -> dict[str, Any]:
     """Return fields as the store takes them."""
-    return {name: frozenset(value) if name == "groups" else value for name, value in changes.items()}
+    makers: dict[str, Callable[[Any], Any]] = {"groups": frozenset, "zones": _zones}
+    return {name: makers[name](value) if name in makers else value for name, value in changes.items()}
 
 
-def _refuse_mask(source: str) -> None:
-    """Keep the stars of an answer from being stored as a password."""
+def _zones(polygons: list[list[list[float]]]) -> Zones:
+    return tuple(tuple((x, y) for x, y in polygon) for polygon in polygons)
+
+
+def refuse_elsewhere(services: Services, source: str) -> None:
+    """Keep whoever adds a camera from making the server open files: those in the folder of videos alone are sources.
+
+    Raises:
+        ProblemError: the source is a file elsewhere.
+    """
+    if not is_stream(source) and not is_inside(source, services.videos):
+        raise invalid("#/source", "a video file must lie in the folder that CARDEA_VIDEOS names on the server")
+
+
+def refuse_mask(source: str) -> None:
+    """Keep the stars of an answer from being taken for a password.
+
+    Raises:
+        ProblemError: the source holds them.
+    """
     if HIDDEN in source:
         raise invalid("#/source", "the source holds *** in place of its password: write the password")

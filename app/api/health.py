@@ -1,6 +1,7 @@
 """Whether the server lives, whether it can work, and what it measures. The state of cameras is data, not health."""
 
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,14 +15,27 @@ from app.store.records import Scope
 
 router = APIRouter(tags=["health"])
 
+_METRICS = """# HELP cardea_store_up 1 while the database answers.
+# TYPE cardea_store_up gauge
+cardea_store_up 1.0
+"""
 
-@router.get("/livez")
+
+def _shown(media_type: str, example: Any, **schema: str) -> dict[int | str, dict[str, Any]]:
+    content: dict[str, Any] = {"example": example} | ({"schema": schema} if schema else {})
+    return {200: {"content": {media_type: content}, "description": "What was asked for"}}
+
+
+@router.get("/livez", responses=_shown("application/json", {"status": "alive"}))
 def get_liveness() -> dict[str, str]:
     """Say that the process answers; it asks nobody else."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses=documented("not-ready"))
+@router.get(
+    "/readyz",
+    responses=documented("not-ready") | _shown("application/json", {"checks": {"store": "ok", "stream": "ok"}}),
+)
 def get_readiness(services: Serving) -> dict[str, dict[str, str]]:
     """Ask each dependency for a sign of life."""
     stream = EventStream(services.redis_url, services.stream, length=1)
@@ -39,7 +53,7 @@ def get_readiness(services: Serving) -> dict[str, dict[str, str]]:
     "/metrics",
     dependencies=[Depends(needs_everywhere(Scope.VIEWER))],
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text"}},
+    responses=_shown("text/plain", _METRICS, type="string"),
 )
 def get_metrics(services: Serving) -> Response:
     """Show the metrics; a key is needed because they tell when somebody comes home."""

@@ -1,22 +1,37 @@
-"""What stands around every request: its id, its measurements, the last catch, and the limit on its body."""
+"""What stands around every request: its id, its measurements, the last catch, the limit on its body, and its key."""
 
+import contextlib
+import json
 import logging
 import re
 import secrets
 import time
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import respond
+from app.api.auth import KeyRefusedError, check_key, note_refusal
+from app.api.key_log import KeyLog
+from app.api.limits import check_refused
+from app.api.problems import ProblemError, answer_error, respond
+from app.api.services import Services
+from app.archives import ARCHIVE_BYTES
+from app.errors import StoreUnavailableError
 from app.photos import MAX_BYTES
+from app.store.records import KeyRecord, Refusal
 
 JSON_BYTES = 1_000_000
-UPLOAD_BYTES = MAX_BYTES + 100_000  # multipart/form-data adds its boundaries and headers
+MULTIPART_BYTES = 100_000  # multipart/form-data adds its boundaries and headers
+UPLOAD_BYTES = MAX_BYTES + MULTIPART_BYTES
 
+GUARDED = ("/v1/", "/metrics")
+
+_TAKES_ARCHIVES = re.compile(r"/v1/buildings/[^/]+/enrolments")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger(__name__)
 
@@ -77,7 +92,8 @@ class BodyLimit:
             return
         headers = Headers(scope=scope)
         upload = headers.get("content-type", "").lower().startswith("multipart/form-data")
-        limit = UPLOAD_BYTES if upload else JSON_BYTES
+        largest = ARCHIVE_BYTES + MULTIPART_BYTES if _TAKES_ARCHIVES.fullmatch(scope["path"]) else UPLOAD_BYTES
+        limit = largest if upload else JSON_BYTES
         detail = f"The body of this request may have {limit} bytes."
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > limit:
@@ -94,3 +110,103 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+
+class KeyCheck:
+    """Looks the key up before the body is read: whoever has none cannot make the server read megabytes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            key = await run_in_threadpool(_key_of, request)
+        except (ProblemError, StoreUnavailableError) as error:
+            await answer_error(request, error)(scope, receive, send)
+            return
+        scope["state"]["key"] = key
+        await self.app(scope, receive, send)
+
+
+def _key_of(request: Request) -> KeyRecord:
+    """Return the key of a request.
+
+    Raises:
+        ProblemError: it has none, or the key is not good, or too many came from there that were not.
+    """
+    services: Services = request.app.state.services
+    log: KeyLog = request.app.state.key_log
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    try:
+        if scheme.lower() != "bearer" or not secret:
+            raise KeyRefusedError(Refusal.MISSING)
+        key = check_key(services, secret.strip())
+    except KeyRefusedError as error:
+        note_refusal(request, error.reason, error.key, error.prefix)
+        if error.reason is not Refusal.MISSING:
+            check_refused(request)
+        raise
+    log.used(key)
+    return key
+
+
+class Unambiguous:
+    """Refuses what means different things to different readers: a name twice in one JSON object, NUL in a query."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if b"%00" in scope["query_string"]:  # PostgreSQL takes no such text, and nothing here is named so
+            await respond(Request(scope), "malformed-request", "The query holds a NUL.")(scope, receive, send)
+            return
+        media_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+        if not media_type.endswith(("/json", "+json")):
+            await self.app(scope, receive, send)
+            return
+        try:
+            body = await Request(scope, receive).body()
+        except HTTPException as error:  # too long
+            await answer_error(Request(scope), error)(scope, receive, send)
+            return
+        except ClientDisconnect:
+            return
+        if _names_twice(body):
+            detail = "An object of the body has two members of one name."
+            await respond(Request(scope), "malformed-json", detail)(scope, receive, send)
+            return
+        await self.app(scope, _given(body, receive), send)
+
+
+def _names_twice(body: bytes) -> bool:
+    twice = False
+
+    def members(pairs: list[tuple[str, object]]) -> None:
+        nonlocal twice
+        twice = twice or len({name for name, _ in pairs}) < len(pairs)
+
+    with contextlib.suppress(ValueError, RecursionError):  # the endpoint says what is wrong with such a body
+        json.loads(body, object_pairs_hook=members)
+    return twice
+
+
+def _given(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def giving() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return giving

@@ -1,15 +1,15 @@
 """Persons: residents, staff and guests, what they may do, and their erasure."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.api.auth import needs_here
+from app.api.auth import Acting, needs_here
 from app.api.problems import documented, invalid
-from app.api.receipts import INCOMPLETE, ReceiptRead, answer
+from app.api.receipts import INCOMPLETE, ReceiptRead, answer, stream_of
 from app.api.schemas import (
     PAGE,
     BuildingId,
@@ -17,6 +17,7 @@ from app.api.schemas import (
     Id,
     IfMatch,
     Moment,
+    Note,
     Page,
     PageSize,
     PageToken,
@@ -28,8 +29,8 @@ from app.api.schemas import (
     page_of,
 )
 from app.api.services import Serving
-from app.store import erasure, people
-from app.store.records import PersonFields, PersonRecord, Scope
+from app.store import audit, erasure, people
+from app.store.records import PersonFields, PersonFilter, PersonRecord, Scope
 
 router = APIRouter(prefix="/buildings/{building}/persons", tags=["persons"])
 READ = [Depends(needs_here(Scope.VIEWER))]
@@ -41,6 +42,9 @@ _EXAMPLE: dict[str, JsonValue] = {
     "groups": ["residents"],
     "valid_from": None,
     "valid_until": "2030-12-31T23:00:00Z",
+    "consent_at": "2026-01-01T08:00:00Z",
+    "consent_note": "lease folder, page 4",
+    "erase_on": "2031-06-30T22:00:00Z",
 }
 
 
@@ -54,6 +58,18 @@ class PersonCreate(Strictly):
     groups: Groups = Field([], description="cameras may let in certain groups alone")
     valid_from: Moment | None = Field(None, description="denied before")
     valid_until: Moment | None = Field(None, description="denied from here on")
+    consent_at: Moment | None = Field(None, description="when the person agreed to be recognised")
+    consent_note: Note | None = Field(None, description="where the consent is to be found")
+    erase_on: Moment | None = Field(None, description="retention date: erased by itself from then on")
+
+    def fields(self) -> PersonFields:
+        """Return the person as the store takes it.
+
+        Raises:
+            ProblemError: the times make no sense.
+        """
+        _check_future(self.erase_on)
+        return _checked(PersonFields(**(dict(self) | {"groups": frozenset(self.groups)})))
 
 
 class PersonUpdate(Patch):
@@ -66,6 +82,9 @@ class PersonUpdate(Patch):
     groups: Groups = Field(default=[])
     valid_from: Moment | None = None
     valid_until: Moment | None = None
+    consent_at: Moment | None = None
+    consent_note: Note | None = None
+    erase_on: Moment | None = None
 
 
 class PersonRead(BaseModel):
@@ -94,6 +113,9 @@ class PersonRead(BaseModel):
     groups: list[str]
     valid_from: datetime | None
     valid_until: datetime | None
+    consent_at: datetime | None
+    consent_note: str | None
+    erase_on: datetime | None
     photos: int = Field(description="without any, nobody recognises the person")
     revision: int
     created_at: datetime
@@ -111,6 +133,9 @@ class PersonRead(BaseModel):
             groups=sorted(fields.groups),
             valid_from=fields.valid_from,
             valid_until=fields.valid_until,
+            consent_at=fields.consent_at,
+            consent_note=fields.consent_note,
+            erase_on=fields.erase_on,
             photos=record.photos,
             revision=record.revision,
             created_at=record.created_at,
@@ -125,20 +150,27 @@ def list_persons(
     page_size: PageSize = PAGE,
     page_token: PageToken = None,
     search: Annotated[str, Query(max_length=200, description="how name or external_id begins, in any case")] = "",
+    group: Annotated[str | None, Query(max_length=64, description="members of this group")] = None,
+    without_photos: Annotated[bool, Query(description="those alone whom nobody recognises")] = False,
+    ending_before: Annotated[
+        Moment | None, Query(description="whose right to enter or whose retention ends before this")
+    ] = None,
 ) -> Page[PersonRead]:
     """List persons by name."""
+    only = PersonFilter(search, group, without_photos, ending_before)
     with services.store.reading() as session:
-        return page_of(people.listing(session, building, page_size, page_token, search), PersonRead.of)
+        return page_of(people.listing(session, building, page_size, page_token, only), PersonRead.of)
 
 
 @router.post("", status_code=201, dependencies=WRITE, responses=documented("not-found", "conflict"))
-def create_person(services: Serving, building: BuildingId, body: PersonCreate, response: Response) -> PersonRead:
+def create_person(
+    services: Serving, building: BuildingId, body: PersonCreate, actor: Acting, response: Response
+) -> PersonRead:
     """Add a person."""
-    fields = _checked(
-        PersonFields(body.name, body.external_id, frozenset(body.groups), body.valid_from, body.valid_until)
-    )
+    fields = body.fields()
     with services.store.session() as session:
         record = people.create(session, building, fields)
+        audit.add(session, actor, "person.created", building=building, target=record.id)
     response.headers["Location"] = f"/v1/buildings/{building}/persons/{record.id}"
     response.headers["ETag"] = etag(record.revision)
     return PersonRead.of(record)
@@ -159,6 +191,7 @@ def update_person(
     building: BuildingId,
     person: Id,
     body: PersonUpdate,
+    actor: Acting,
     response: Response,
     if_match: IfMatch = None,
 ) -> PersonRead:
@@ -166,22 +199,33 @@ def update_person(
     changes = body.changes()
     if "groups" in changes:
         changes["groups"] = frozenset(changes["groups"])
+    _check_future(changes.get("erase_on"))
     with services.store.session() as session:
         present = people.get(session, building, person)
         check_if_match(if_match, present.revision)
         fields = _checked(replace(present.fields, **changes))
         record = people.update(session, building, person, fields, present.revision)
+        if record.revision != present.revision:
+            changed = sorted(name for name in changes if getattr(fields, name) != getattr(present.fields, name))
+            audit.add(session, actor, "person.updated", building=building, target=person, detail={"fields": changed})
     response.headers["ETag"] = etag(record.revision)
     return PersonRead.of(record)
 
 
 @router.delete("/{person}", dependencies=WRITE, responses=documented("not-found") | INCOMPLETE)
-def erase_person(services: Serving, building: BuildingId, person: Id, response: Response) -> ReceiptRead:
+def erase_person(services: Serving, building: BuildingId, person: Id, actor: Acting, response: Response) -> ReceiptRead:
     """Erase a person for good and say what is gone: rows, photos, templates, pictures and name in events, galleries.
 
     The answer waits until every live worker has followed. 202 instead of 200 means that one has not said so in time.
     """
-    return answer(erasure.erase_person(services.store, building, person), response)
+    with stream_of(services) as stream:
+        return answer(erasure.erase_person(services.store, building, person, stream=stream, actor=actor), response)
+
+
+def _check_future(erase_on: datetime | None) -> None:
+    """Keep a slip of the year from erasing somebody within the hour."""
+    if erase_on is not None and erase_on <= datetime.now(UTC):
+        raise invalid("#/erase_on", "erase_on must lie in the future; to erase somebody now, delete the person")
 
 
 def _checked(fields: PersonFields) -> PersonFields:

@@ -1,26 +1,26 @@
 """Photos of persons: each is judged, embedded and kept; the person is recognised from the answer on."""
 
+import hashlib
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Response, UploadFile
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.auth import needs_here
+from app.api.auth import Acting, needs_here
 from app.api.problems import documented
 from app.api.receipts import INCOMPLETE, ReceiptRead, answer
 from app.api.schemas import BuildingId, Id, Page
 from app.api.services import Serving
-from app.photos import LONGEST, MAX_BYTES, MAX_PIXELS, MIN_SIDE, enrol, read_photo
-from app.store import erasure, people
+from app.photos import LONGEST, MAX_BYTES, MAX_PIXELS, MIN_SIDE, Enrolment, Photo, enrol, read_photo
+from app.store import audit, erasure, people
 from app.store.records import NewPhoto, PhotoRecord, Scope
 
 router = APIRouter(prefix="/buildings/{building}/persons/{person}/photos", tags=["photos"])
 READ = [Depends(needs_here(Scope.VIEWER))]
 WRITE = [Depends(needs_here(Scope.OPERATOR))]
 
-_REFUSALS = (
-    "not-found",
+UNREADABLE = (  # what a file can be refused for that is no picture for us
     "upload-too-large",
     "unsupported-media-type",
     "empty-upload",
@@ -31,17 +31,34 @@ _REFUSALS = (
     "animated-image",
     "unsupported-colour-mode",
     "unsupported-bit-depth",
-    "no-face",
-    "several-faces",
-    "face-not-upright",
-    "face-unusable",
     "too-busy",
 )
+NO_USABLE_FACE = ("no-face", "several-faces", "face-not-upright", "face-unusable")
 _PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+
+
+Upload = Annotated[UploadFile, File(description="the picture", examples=["the bytes of eileen.jpg"])]
 
 
 class PhotoRead(BaseModel):
     """A photo without its picture."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "pho_5d0f6c1b9a3e4d2b8c7a",
+                    "person": "per_1f0c6f4b5a0d4e2b9c7a",
+                    "media_type": "image/jpeg",
+                    "width": 960,
+                    "height": 1200,
+                    "quality": 0.87,
+                    "origin": "upload",
+                    "created_at": "2026-01-01T08:00:00Z",
+                }
+            ]
+        }
+    )
 
     id: str
     person: str
@@ -49,6 +66,7 @@ class PhotoRead(BaseModel):
     width: int
     height: int
     quality: float = Field(description="0 to 1, higher is better")
+    origin: str = Field(description="upload, event or import")
     created_at: datetime
 
     @staticmethod
@@ -61,6 +79,7 @@ class PhotoRead(BaseModel):
             width=record.width,
             height=record.height,
             quality=record.quality,
+            origin=record.origin,
             created_at=record.created_at,
         )
 
@@ -77,31 +96,35 @@ def list_photos(services: Serving, building: BuildingId, person: Id) -> Page[Pho
     "",
     status_code=201,
     dependencies=WRITE,
-    responses=documented(*_REFUSALS),
+    responses=documented("not-found", "duplicate-photo", *UNREADABLE, *NO_USABLE_FACE),
     description=f"""Add a photo that shows the person's face, and nobody else's, upright and from the front.
 
 JPEG, PNG or WebP, at most {MAX_BYTES // 1_000_000} MB, {MAX_PIXELS // 1_000_000} megapixels, {MIN_SIDE} pixels on the
 short side. EXIF orientation is applied. What is kept is an upright JPEG of at most {LONGEST} pixels without metadata;
-the template is made from exactly that.""",
+the template is made from exactly that. A file that somebody of the building has already is refused.""",
 )
 def add_photo(
     services: Serving,
     building: BuildingId,
     person: Id,
-    photo: Annotated[UploadFile, File(description="the picture")],
+    photo: Upload,
+    actor: Acting,
     response: Response,
 ) -> PhotoRead:
     """Add a photo."""
     with services.store.reading() as session:
         people.get(session, building, person)
     with services.turnstile.turn():
-        accepted = read_photo(photo.file.read(MAX_BYTES + 1))
+        data = photo.file.read(MAX_BYTES + 1)
+        accepted = read_photo(data)
         enrolment = enrol(accepted, services.finder, services.embedder)
-    new = NewPhoto(accepted.encoded, accepted.media_type, accepted.width, accepted.height, enrolment.quality.score)
+    new = new_photo(data, accepted, enrolment, "upload")
     with services.store.session() as session:
         record = people.add_photo(
             session, building, person, new, embedder=services.embedder.card.id, vector=enrolment.vector
         )
+        detail = {"photo": record.id, "origin": record.origin}
+        audit.add(session, actor, "photo.added", building=building, target=person, detail=detail)
     response.headers["Location"] = f"/v1/buildings/{building}/persons/{person}/photos/{record.id}"
     return PhotoRead.of(record)
 
@@ -128,6 +151,21 @@ def get_photo_image(services: Serving, building: BuildingId, person: Id, photo: 
 
 
 @router.delete("/{photo}", dependencies=WRITE, responses=documented("not-found") | INCOMPLETE)
-def erase_photo(services: Serving, building: BuildingId, person: Id, photo: Id, response: Response) -> ReceiptRead:
+def erase_photo(
+    services: Serving, building: BuildingId, person: Id, photo: Id, actor: Acting, response: Response
+) -> ReceiptRead:
     """Erase one photo with its templates, as thoroughly as a person."""
-    return answer(erasure.erase_photo(services.store, building, person, photo), response)
+    return answer(erasure.erase_photo(services.store, building, person, photo, actor=actor), response)
+
+
+def new_photo(data: bytes, accepted: Photo, enrolment: Enrolment, origin: str) -> NewPhoto:
+    """Return what the store keeps of an accepted photo; `data` is the file as it came."""
+    return NewPhoto(
+        image=accepted.encoded,
+        media_type=accepted.media_type,
+        width=accepted.width,
+        height=accepted.height,
+        quality=enrolment.quality.score,
+        digest=hashlib.sha256(data).hexdigest(),
+        origin=origin,
+    )

@@ -6,6 +6,7 @@ from app.errors import (
     CardeaError,
     ConflictError,
     CursorError,
+    DuplicatePhotoError,
     NotFoundError,
     RevisionError,
     StoreUnavailableError,
@@ -46,6 +47,18 @@ _ROWS = (
     ("not-found", 404, _title(NotFoundError), "Check the identifiers in the path; it may have been deleted."),
     ("method-not-allowed", 405, "The method is not known here.", "See the Allow header or /openapi.json."),
     ("conflict", 409, _title(ConflictError), "Read what is there and decide again."),
+    (
+        "duplicate-photo",
+        409,
+        _title(DuplicatePhotoError),
+        "`person` has this very file. Send another photo, or erase that one first.",
+    ),
+    (
+        "no-event-picture",
+        409,
+        "The event has no picture.",
+        "It is about a camera, or its pictures were deleted. Upload a photo instead.",
+    ),
     ("precondition-failed", 412, _title(RevisionError), "Read it again and repeat the change with the new ETag."),
     ("upload-too-large", 413, "The upload is too large.", "See the limits of the operation in /openapi.json."),
     (
@@ -55,6 +68,25 @@ _ROWS = (
         "Send application/json, or for photos multipart/form-data with a JPEG, PNG or WebP picture.",
     ),
     ("invalid-request", 422, "The request breaks the schema.", "`errors` names each place; see /openapi.json."),
+    (
+        "invalid-idempotency-key",
+        400,
+        "The Idempotency-Key cannot be used.",
+        "Send one of 1 to 255 visible ASCII characters, such as a UUID.",
+    ),
+    (
+        "request-in-progress",
+        409,
+        "The first request with this Idempotency-Key still runs.",
+        "Send it again after the time in Retry-After.",
+    ),
+    (
+        "idempotency-key-reused",
+        422,
+        "This Idempotency-Key was used for another request.",
+        "Make a new key for each new request.",
+    ),
+    ("too-many-requests", 429, "This was asked too often.", "Wait for the time in Retry-After."),
     ("invalid-page-token", 422, _title(CursorError), "Use `next_page_token` as it was given, with the same filters."),
     # Photos
     ("empty-upload", 422, "The upload is empty.", "Send the bytes of the photo."),
@@ -69,10 +101,20 @@ _ROWS = (
     ("several-faces", 422, "There is more than one face.", "Cut the photo down to the one person."),
     ("face-not-upright", 422, "The face is not upright.", "Turn the photo by 90 or 180 degrees, or mend its EXIF."),
     ("face-unusable", 422, "The face cannot be recognised well.", "`reasons` says what is wrong with it."),
+    # Archives of photos
+    ("archive-unreadable", 422, "The archive cannot be read.", "Send a ZIP (store or deflate) that is complete."),
+    ("archive-encrypted", 422, "The archive is encrypted.", "Pack it without a password; the connection is private."),
+    ("archive-path", 422, "The archive holds a forbidden path.", "Pack plain files: no links, nothing outside it."),
+    ("archive-nested", 422, "There is an archive in the archive.", "Unpack it first; one ZIP of photos is read."),
+    ("archive-names", 422, "The archive's file names cannot be read.", "Pack with UTF-8 names, each name once."),
+    ("archive-empty", 422, "The archive holds no photos.", "Pack NAME.jpg, NAME/*.jpg, or photos with a CSV."),
+    ("archive-layout", 422, "The table in the archive cannot be read.", "`detail` says what its first line must be."),
+    ("archive-too-many-files", 422, "The archive has too many files.", "Split it; each part is enrolled by itself."),
+    ("archive-too-large", 413, "Unpacked the archive is too large.", "Split it; each part is enrolled by itself."),
     # The server
     ("internal-error", 500, "Something went wrong on the server.", "Tell the operator the request id; it is logged."),
     ("store-unavailable", 503, _title(StoreUnavailableError), "Try again soon; a change may have been made."),
-    ("too-busy", 503, "Too many photos are waiting.", "Try again after the time in Retry-After."),
+    ("too-busy", 503, "Too many of these are being worked on.", "Try again after the time in Retry-After."),
     ("not-ready", 503, "A dependency does not answer.", "`checks` names it."),
 )
 

@@ -20,6 +20,7 @@ from app.errors import (
     CardeaError,
     ConflictError,
     CursorError,
+    DuplicatePhotoError,
     NotFoundError,
     PhotoError,
     RevisionError,
@@ -36,6 +37,7 @@ SHOWN = 3  # errors of a body that its problem's detail repeats
 _CODES: tuple[tuple[type[CardeaError], str], ...] = (
     (NotFoundError, "not-found"),
     (RevisionError, "precondition-failed"),
+    (DuplicatePhotoError, "duplicate-photo"),
     (ConflictError, "conflict"),
     (CursorError, "invalid-page-token"),
     (StoreUnavailableError, "store-unavailable"),
@@ -64,6 +66,7 @@ class ProblemBody(BaseModel):
     request_id: str = Field(description="to be found in the server's log and in X-Request-Id")
     errors: list[FieldError] | None = Field(default=None, description="of invalid-request")
     reasons: list[str] | None = Field(default=None, description="of face-unusable: codes such as blurred")
+    person: str | None = Field(default=None, description="of duplicate-photo: who has it")
     checks: dict[str, str] | None = Field(
         default=None, description="of not-ready: `ok` or what is wrong, by dependency"
     )
@@ -115,6 +118,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
+def answer_error(request: Request, error: CardeaError | HTTPException) -> JSONResponse:
+    """Return the answer for an error that happened outside the application, in a layer around it."""
+    return _http(request, error) if isinstance(error, HTTPException) else _ours(request, error)
+
+
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of these problems, an example for each."""
     responses: dict[int | str, dict[str, Any]] = {}
@@ -136,7 +144,19 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
 router = APIRouter(prefix="/problems", tags=["problems"])
 
 
-@router.get("/{code}", responses=documented("not-found"))
+_TYPE = {
+    "type": "/problems/no-face",
+    "title": "No face was found.",
+    "status": 422,
+    "advice": "Take a photo from the front.",
+}
+
+
+@router.get(
+    "/{code}",
+    responses=documented("not-found")
+    | {200: {"content": {"application/json": {"example": _TYPE}}, "description": "The type"}},
+)
 def get_problem_type(code: str) -> dict[str, str | int]:
     """Say what a type of problem means and what to do about it."""
     row = PROBLEM_TYPES.get(code)
@@ -148,6 +168,8 @@ def get_problem_type(code: str) -> dict[str, str | int]:
 def _ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, ProblemError):
         return respond(request, error.code, str(error), error.headers, **error.members)
+    if isinstance(error, DuplicatePhotoError):
+        return respond(request, "duplicate-photo", str(error), person=error.person)
     if isinstance(error, PhotoError):
         return respond(request, error.code, str(error), reasons=list(error.reasons) or None)
     code = next(code for kind, code in _CODES if isinstance(error, kind))

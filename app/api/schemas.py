@@ -62,7 +62,9 @@ class Page(BaseModel, Generic[Item]):
     """A part of a list."""
 
     items: list[Item]
-    next_page_token: str = Field(description="give it as `page_token` for the next part; empty at the end")
+    next_page_token: str = Field(
+        description="give it as `page_token` for the next part; empty at the end", examples=["WyJwZXJfMSJd"]
+    )
 
 
 def page_of(found: records.Page[Record], make: Callable[[Record], Item]) -> Page[Item]:
@@ -113,11 +115,13 @@ Moment = Annotated[
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=f"^{_WORDS}$")]
 TextOrNothing = Annotated[str, StringConstraints(max_length=200, pattern=f"^({_WORDS})?$")]
+Note = Annotated[str, StringConstraints(max_length=500, pattern=f"^({_WORDS})?$")]
 Group = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=f"^{_WORDS}$")]
 Groups = Annotated[list[Group], Field(max_length=100), AfterValidator(_unique)]
 
 _ID = r"^[A-Za-z0-9._-]+$"
 BuildingSlug = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Reference = Annotated[str, StringConstraints(max_length=200, pattern=_ID)]  # to a thing that a body names
 BuildingId = Annotated[str, Path(max_length=64, pattern=_ID, examples=["main"])]
 Id = Annotated[str, Path(max_length=200, pattern=_ID)]
 

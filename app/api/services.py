@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -14,6 +15,7 @@ from app.api.problems import ProblemError
 from app.store.engine import Store
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder
+from app.webhooks.addresses import Network
 
 
 class Turnstile:
@@ -23,7 +25,10 @@ class Turnstile:
     of uploads would hold all threads of the server, and nobody could even ask for its health.
     """
 
-    def __init__(self, working: int = 2, waiting: int = 14) -> None:
+    def __init__(
+        self, working: int = 2, waiting: int = 14, busy: str = "Too many photos are being looked at now."
+    ) -> None:
+        self._busy = busy
         self._present = threading.BoundedSemaphore(working + waiting)
         self._working = threading.BoundedSemaphore(working)
 
@@ -35,7 +40,7 @@ class Turnstile:
             ProblemError: too many wait already.
         """
         if not self._present.acquire(blocking=False):
-            raise ProblemError("too-busy", "Too many photos are being looked at now.", {"Retry-After": "2"})
+            raise ProblemError("too-busy", self._busy, {"Retry-After": "2"})
         try:
             with self._working:
                 yield
@@ -53,8 +58,12 @@ class Services:
     redis_url: str = field(repr=False)  # may hold a password
     stream: str  # key of the Redis stream
     registry: CollectorRegistry  # what /metrics shows
+    target_fpir: float = 1e-3  # share of strangers' looks that may match anybody
+    videos: Path | None = None  # folder of the video files that may be sources of cameras
+    webhook_networks: tuple[Network, ...] = ()  # private networks that webhooks may reach
     heartbeat: float = 15.0  # seconds between signs of life on a quiet event stream
     turnstile: Turnstile = field(default_factory=Turnstile)
+    checks: Turnstile = field(default_factory=lambda: Turnstile(2, 2, "Too many cameras are being checked now."))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 

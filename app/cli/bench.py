@@ -2,12 +2,17 @@
 
 import argparse
 
-from app.cli import bench_cameras, bench_gate, bench_visits, print_json
+from app.cli import bench_cameras, bench_enrolment, bench_gate, bench_soak, bench_visits, print_json
 from app.cli.logs import log_to_stderr
 
 BENCHES = {
     "cameras": (bench_cameras, "cores, latency and stage costs of N cameras over real RTSP"),
+    "enrolment": (
+        bench_enrolment,
+        "seconds from the upload of a photo to the grant of somebody who stands at the door",
+    ),
     "gate": (bench_gate, "exit and open rates of the motion gate on clips with truth"),
+    "soak": (bench_soak, "memory, threads and descriptors of a worker whose cameras come, go and fail"),
     "visits": (bench_visits, "who is let in: portraits walk up to cameras, some enrolled and some not"),
 }
 

@@ -59,7 +59,6 @@ class Stage:
 
     visitors: Sequence[Visitor]
     opened: datetime  # when its film began
-    online: bool = False
     seen: list[Seen] = field(default_factory=list)
 
     @property
@@ -228,11 +227,11 @@ def _figures(archive: zipfile.ZipFile, nets: Nets, cast: Cast, show: Show, targe
     """Count, and compare the two photographs of each resident: what is lost beyond that is lost on the way."""
     threshold = nets.embedder.threshold(show.templates, target_fpir)
     results: list[tuple[Visitor, Result]] = []
-    strays = 0
+    strays: list[Seen] = []
     for stage in show.stages.values():
         spans = visit_films.spans(len(stage.visitors))
         own, others = attribute(spans, stage.seen)
-        strays += len(others)
+        strays += others
         results += [
             (visitor, judge(visitor.person, span, events))
             for visitor, span, events in zip(stage.visitors, spans, own, strict=True)
@@ -247,7 +246,7 @@ def _figures(archive: zipfile.ZipFile, nets: Nets, cast: Cast, show: Show, targe
         **totals([result for _, result in results]),
         "residents": group(residents) | {"photographs_reach_threshold": sum(reach)},
         "strangers": group(strangers),
-        "events_of_no_visit": strays,
+        "events_of_no_visit": [{"second": round(one.captured, 1), "decision": one.event.decision} for one in strays],
         "templates": show.templates,
         "threshold": round(threshold, 4),
         "target_fpir": target_fpir,

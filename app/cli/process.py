@@ -12,9 +12,10 @@ from app.embedded import EmbeddedServer
 from app.events import EventStream
 from app.keyring import Keyring
 from app.settings import Settings
-from app.store import keys
+from app.store import keys, tombstones
 from app.store.engine import Store
 from app.types import Event
+from workers.live import LiveView
 from workers.metrics import WorkerMetrics, send_latency
 from workers.outbox import OutboxSender
 from workers.pipeline import Nets
@@ -35,6 +36,7 @@ def open_store(settings: Settings) -> Iterator[Store]:
     store = Store(settings.database(), Keyring(settings.keys()))
     try:
         store.migrate()
+        tombstones.complete_ledger(store)
         yield store
     finally:
         store.close()
@@ -87,15 +89,18 @@ def working(
     sender = OutboxSender(store, stream, sent)
     writer = EventWriter(store, sender.wake, stale)
     choices = Choices(settings.worker, settings.gate, settings.target_fpir, settings.grant_seconds)
-    worker = Worker(store, nets, writer.put, lambda: writer.alive and sender.alive, choices)
+    live = LiveView(redis_url, settings.stream, lambda: worker.watched)
+    worker = Worker(store, nets, writer.put, lambda: writer.alive and sender.alive, choices, live)
     WorkerMetrics(worker, registry)
     sender.start()
     writer.start()
+    live.start()
     try:
         worker.start()
         yield worker
     finally:
         worker.stop()
+        live.stop()
         writer.stop(DRAIN)
         worker.leave()
         sender.stop(DRAIN)

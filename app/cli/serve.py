@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from app.cli.logs import log_to_stderr
 from app.cli.process import first_key, open_store
 from app.cli.running import announce, shared_redis, wait_for_signal
-from app.cli.web import api_server, serving
+from app.cli.web import api_server, serving, side_jobs
 from app.settings import Settings
 from workers.pipeline import Nets
 
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     nets = Nets.open()
     with open_store(settings) as store:
         key = first_key(store)
-        with serving(api_server(settings, store, redis_url, nets, CollectorRegistry())) as address:
+        server = api_server(settings, store, redis_url, nets, CollectorRegistry())
+        with side_jobs(settings, store, redis_url, nets), serving(server) as address:
             announce(address, key)
             return wait_for_signal()

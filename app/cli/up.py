@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from app.cli.logs import log_to_stderr
 from app.cli.process import first_key, open_store, stream_server, working
 from app.cli.running import announce, wait_for_signal
-from app.cli.web import api_server, serving
+from app.cli.web import api_server, serving, side_jobs
 from app.settings import Settings
 from workers.pipeline import Nets
 
@@ -24,6 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     with open_store(settings) as store, stream_server(settings) as redis_url:
         key = first_key(store)
         server = api_server(settings, store, redis_url, nets, registry)
-        with working(settings, store, redis_url, nets, registry) as worker, serving(server) as address:
+        with (
+            working(settings, store, redis_url, nets, registry) as worker,
+            side_jobs(settings, store, redis_url, nets),
+            serving(server) as address,
+        ):
             announce(address, key)
             return wait_for_signal(worker)

@@ -4,25 +4,30 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from app.errors import SetupError
+from workers.simulator.faults import Injection
 
 USER = "cardea"
 
 
 @contextmanager
-def virtual_camera(clip: Path) -> Iterator[str]:
+def virtual_camera(clip: Path, faults: Sequence[Injection] = ()) -> Iterator[str]:
     """Run `cardea camera` with this clip behind a password and yield its URL, password included.
+
+    Each fault comes at its time after the camera was started, and stays until the next one.
 
     Raises:
         SetupError: it did not start; its own words went to stderr.
     """
     password = secrets.token_urlsafe(12)
     command = [sys.executable, "-m", "app", "camera", str(clip), "--port", "0", "--user", USER]
+    for injection in faults:
+        command += ["--fault", f"{injection.fault}@{injection.after:g}"]
     environment = os.environ | {"CARDEA_CAMERA_PASSWORD": password}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:

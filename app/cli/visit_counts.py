@@ -58,7 +58,7 @@ class Result:
     span: Span
     outcome: Outcome
     decisive: Seen | None
-    events: int
+    decisions: tuple[str, ...]  # of all its events, in order
 
     @property
     def seconds(self) -> float | None:
@@ -97,7 +97,7 @@ def judge(expected: str | None, span: Span, events: Sequence[Seen]) -> Result:
         found.setdefault(_outcome(expected, one.event), one)
     ranked = (Outcome.GRANTED_WRONG, Outcome.GRANTED_RIGHT, Outcome.UNKNOWN, Outcome.UNDECIDED)
     outcome = next((outcome for outcome in ranked if outcome in found), Outcome.MISSED)
-    return Result(expected, span, outcome, found.get(outcome), len(events))
+    return Result(expected, span, outcome, found.get(outcome), tuple(str(one.event.decision) for one in events))
 
 
 def totals(results: Sequence[Result]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def group(results: Sequence[Result]) -> dict[str, Any]:
             for outcome in Outcome
             if outcome is not Outcome.MISSED
         },
-        "visits_with_several_events": sum(result.events > 1 for result in results),
+        "several_events": dict(Counter(" ".join(one.decisions) for one in results if len(one.decisions) > 1)),
     }
 
 

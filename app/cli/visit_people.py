@@ -95,12 +95,28 @@ def choose(archive: zipfile.ZipFile, store: Store, nets: Nets, residents: int, s
             visitors.append(Visitor(candidate, None))
             continue
         try:
-            visitors.append(Visitor(candidate, _enrol(store, nets, candidate, archive.read(candidate.enrolled))))
+            photograph = archive.read(candidate.enrolled)
+            visitors.append(Visitor(candidate, enrol_person(store, nets, candidate.name, photograph)))
         except PhotoError as error:
             refused.append(Refusal(candidate.enrolled, error.code, error.reasons))
     if len(visitors) < residents + strangers:
         raise SetupError(f"only {len(visitors)} people of the archive can come, {len(refused)} photographs are refused")
     return Cast(visitors, refused)
+
+
+def enrol_person(store: Store, nets: Nets, name: str, data: bytes) -> str:
+    """Add a person with one photograph as the API does and return the id.
+
+    Raises:
+        PhotoError: the photograph is refused.
+    """
+    photo = read_photo(data)
+    enrolment = enrol(photo, nets.finder, nets.embedder)
+    new = NewPhoto(photo.encoded, photo.media_type, photo.width, photo.height, enrolment.quality.score)
+    with store.session() as session:
+        person = people.create(session, "main", PersonFields(name))
+        people.add_photo(session, "main", person.id, new, embedder=nets.embedder.card.id, vector=enrolment.vector)
+    return person.id
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
@@ -136,18 +152,3 @@ def compare(archive: zipfile.ZipFile, nets: Nets, candidate: Candidate) -> float
 
 def _judge(nets: Nets, data: bytes) -> Enrolment:
     return enrol(read_photo(data), nets.finder, nets.embedder)
-
-
-def _enrol(store: Store, nets: Nets, candidate: Candidate, data: bytes) -> str:
-    """Enrol a person as the API does and return the id.
-
-    Raises:
-        PhotoError: the photograph is refused.
-    """
-    photo = read_photo(data)
-    enrolment = enrol(photo, nets.finder, nets.embedder)
-    new = NewPhoto(photo.encoded, photo.media_type, photo.width, photo.height, enrolment.quality.score)
-    with store.session() as session:
-        person = people.create(session, "main", PersonFields(candidate.name))
-        people.add_photo(session, "main", person.id, new, embedder=nets.embedder.card.id, vector=enrolment.vector)
-    return person.id

@@ -3,15 +3,27 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Protocol
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 
 from app.api.app import ApiServer, create_app
 from app.api.services import Services
+from app.enrolment_job import EnrolmentJob
 from app.errors import SetupError
+from app.mqtt.bridge import MqttBridge
+from app.mqtt.broker import Broker
+from app.retention import RetentionJob
 from app.settings import Settings
+from app.store import cameras
 from app.store.engine import Store
+from app.store.records import Door
+from app.stream_erasure import StreamEraser
+from app.web.app import add_dashboard
+from app.webhooks.addresses import parse_networks
+from app.webhooks.sender import Poster, WebhookSender
 from workers.pipeline import Nets
 
 
@@ -19,9 +31,21 @@ def api_server(
     settings: Settings, store: Store, redis_url: str, nets: Nets, registry: CollectorRegistry
 ) -> uvicorn.Server:
     """Return the API, ready to `run`."""
-    services = Services(store, nets.finder, nets.embedder, redis_url, settings.stream, registry)
+    services = Services(
+        store=store,
+        finder=nets.finder,
+        embedder=nets.embedder,
+        redis_url=redis_url,
+        stream=settings.stream,
+        registry=registry,
+        target_fpir=settings.target_fpir,
+        videos=settings.videos,
+        webhook_networks=parse_networks(settings.webhook_networks),
+    )
+    app = create_app(services)
+    add_dashboard(app)
     config = uvicorn.Config(
-        create_app(services),
+        app,
         host=settings.host,
         port=settings.port,
         http="httptools",
@@ -31,6 +55,51 @@ def api_server(
         timeout_graceful_shutdown=5,
     )
     return ApiServer(config, services)
+
+
+class SideJob(Protocol):
+    """One named thread."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Finish what is in hand and end."""
+
+
+@contextmanager
+def side_jobs(settings: Settings, store: Store, redis_url: str, nets: Nets) -> Iterator[None]:
+    """Run what an API process does beside answering; every job may run in several processes at once.
+
+    Raises:
+        SetupError: a setting cannot be read.
+    """
+    poster = Poster(parse_networks(settings.webhook_networks))
+    webhooks = WebhookSender(store, poster)
+    enrolments = EnrolmentJob(store, nets.finder, nets.embedder, settings.target_fpir)
+    eraser = StreamEraser(redis_url, settings.stream)
+    jobs: list[SideJob] = [webhooks, enrolments, RetentionJob(store, eraser)]
+    if settings.mqtt_url is not None:
+        jobs.append(_mqtt(settings, settings.mqtt_url.get_secret_value(), store, redis_url))
+    for job in jobs:
+        job.start()
+    try:
+        yield
+    finally:
+        for job in reversed(jobs):
+            job.stop()
+        poster.close()
+        eraser.close()
+
+
+def _mqtt(settings: Settings, url: str, store: Store, redis_url: str) -> MqttBridge:
+    def doors() -> list[Door]:
+        with store.reading() as session:
+            return cameras.doors(session)
+
+    root, prefix = settings.mqtt_topic, settings.mqtt_discovery
+    broker = Broker(url, settings.mqtt_ca, root)
+    return MqttBridge(broker, redis_url, settings.stream, doors, root, prefix, version("cardea"))
 
 
 @contextmanager

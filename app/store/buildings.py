@@ -9,7 +9,7 @@ from app.errors import ConflictError, NotFoundError, RevisionError
 from app.store.clock import now
 from app.store.paging import decode, page
 from app.store.records import BuildingFields, BuildingRecord, Page
-from app.store.tables import Building, GalleryChange
+from app.store.tables import Building, CameraRow, EventRow, GalleryChange, PersonRow
 
 
 def create(session: Session, building: str, fields: BuildingFields) -> BuildingRecord:
@@ -50,6 +50,29 @@ def update(session: Session, building: str, fields: BuildingFields, revision: in
         row.revision += 1
         session.flush()
     return _record(row)
+
+
+def delete(session: Session, building: str) -> None:
+    """Remove an empty building together with the keys that are bound to it.
+
+    Raises:
+        NotFoundError: there is none of this id.
+        ConflictError: it has persons, cameras or events, or it is the last one.
+    """
+    every = {row.id: row for row in session.scalars(select(Building).order_by(Building.id).with_for_update())}
+    if building not in every:
+        raise NotFoundError(f"there is no building {building!r}")
+    for noun, column in (
+        ("persons", PersonRow.building_id),
+        ("cameras", CameraRow.building_id),
+        ("events", EventRow.building_id),
+    ):
+        if session.scalar(select(column).where(column == building).limit(1)) is not None:
+            raise ConflictError(f"building {building!r} has {noun}: remove them first")
+    if len(every) == 1:
+        raise ConflictError("this is the last building")
+    session.delete(every[building])
+    session.flush()
 
 
 def get(session: Session, building: str) -> BuildingRecord:

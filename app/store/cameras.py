@@ -14,10 +14,10 @@ from app.errors import NotFoundError, RevisionError, StaleOwnerError
 from app.store import buildings
 from app.store.clock import now
 from app.store.paging import decode, new_id, page
-from app.store.records import CameraFields, CameraRecord, Page
+from app.store.records import CameraFields, CameraRecord, Door, Page
 from app.store.sealing import seal, unseal
 from app.store.tables import CameraRow, Worker
-from app.store.workers import lease_start
+from app.store.workers import alive
 from app.types import Camera, CameraState, Zones
 
 
@@ -74,6 +74,12 @@ def listing(session: Session, building: str, size: int, token: str | None = None
     return page(rows, size, lambda row: _record(session, *row), lambda row: (row[0].name, row[0].id))
 
 
+def doors(session: Session) -> list[Door]:
+    """Return the cameras of all buildings by id, as others may know them."""
+    query = select(CameraRow.id, CameraRow.building_id, CameraRow.name, CameraRow.door).order_by(CameraRow.id)
+    return [Door(building, camera, name, door) for camera, building, name, door in session.execute(query)]
+
+
 def update(session: Session, building: str, camera: str, fields: CameraFields, revision: int) -> CameraRecord:
     """Replace what is said about a camera; its worker opens it anew.
 
@@ -112,7 +118,7 @@ def claim(session: Session, worker: str) -> frozenset[str]:
 
     Of two workers that try at once one gets the camera. The worker's own lease must run.
     """
-    living = select(Worker.id).where(Worker.seen_at > lease_start(session))
+    living = select(Worker.id).where(alive(session))
     free = and_(CameraRow.enabled, or_(CameraRow.owner.is_(None), CameraRow.owner.not_in(living)))
     # The lock may have waited for a rival. Whether the camera is still free is asked again by the next statement: only
     # that one sees what the rival wrote, its own entry among the workers too.
@@ -158,8 +164,8 @@ def _locked(session: Session, building: str, camera: str) -> CameraRow:
 
 
 def _with_owner(session: Session) -> Select[CameraRow, str | None]:
-    alive = and_(Worker.id == CameraRow.owner, Worker.seen_at > lease_start(session))
-    return select(CameraRow, Worker.id).outerjoin(Worker, alive)
+    owning = and_(Worker.id == CameraRow.owner, alive(session))
+    return select(CameraRow, Worker.id).outerjoin(Worker, owning)
 
 
 def _source(session: Session, row: CameraRow) -> str:

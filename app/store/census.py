@@ -7,17 +7,17 @@ from sqlalchemy.orm import Session
 
 from app.store.clock import now
 from app.store.tables import CameraRow, EventRow, Worker
-from app.store.workers import lease_start
+from app.store.workers import alive
 
 Counts = dict[tuple[str, str], int]  # (building, state or decision) -> number
 
 
 def cameras_by_state(session: Session) -> Counts:
     """Count cameras by building and state; those that nobody watches count as ``unwatched`` or ``disabled``."""
-    alive = select(Worker.id).where(Worker.seen_at > lease_start(session))
+    living = select(Worker.id).where(alive(session))
     state = case(
         (CameraRow.enabled.is_(False), "disabled"),
-        (CameraRow.owner.in_(alive), func.coalesce(CameraRow.state, "starting")),
+        (CameraRow.owner.in_(living), func.coalesce(CameraRow.state, "starting")),
         else_="unwatched",
     ).label("state")
     query = select(CameraRow.building_id, state, func.count()).group_by(CameraRow.building_id, state)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from psycopg.errors import FeatureNotSupported, ReadOnlySqlTransaction
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from app.errors import SetupError, StoreUnavailableError
 from app.keyring import Keyring
 
 LOCK_SECONDS = 5  # how long a statement waits for somebody else's transaction
+STATEMENT_SECONDS = 60  # PostgreSQL ends what takes longer; migrations take what they need
 
 # What a query returns is what the database holds now, whatever the session has seen before. (`Session.get` needs to be
 # told so each time.)
@@ -25,6 +27,9 @@ READING: dict[str, dict[str, Any]] = {
     "sqlite": {"reading": True},  # see _begin_sqlite
     "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
 }
+
+# What a server says that only reads: of a change, and of the beginning of a transaction that might make one.
+STANDBY = (ReadOnlySqlTransaction, FeatureNotSupported)
 
 # A network that is cut shows itself in about ten seconds, instead of after two hours.
 POSTGRESQL_CONNECT = {
@@ -111,6 +116,7 @@ def _postgresql(url: str) -> Engine:
 
 def _prepare_postgresql(connection: Any, _record: object) -> None:
     connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
     connection.commit()
 
 
@@ -153,15 +159,20 @@ class Store:
     def _scope(self, options: dict[str, Any]) -> Iterator[Session]:
         session = Session(self.engine, expire_on_commit=False, execution_options=FRESH | options)
         session.info["keyring"] = self.keyring
-        with self._errors(), session, session.begin():
+        with self.errors(), session, session.begin():
             yield session
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
+        """Turn what the driver raises in the block into `StoreUnavailableError` where that is what it means."""
         try:
             yield
         except (exc.OperationalError, exc.InterfaceError) as error:
             raise StoreUnavailableError(f"the database does not answer: {error.orig}") from error
+        except (exc.InternalError, exc.NotSupportedError) as error:
+            if not isinstance(error.orig, STANDBY):
+                raise
+            raise StoreUnavailableError(f"the database takes no changes now: {error.orig}") from error
         except exc.TimeoutError as error:
             raise StoreUnavailableError("all connections to the database are busy") from error
 
@@ -177,7 +188,7 @@ class Store:
         from app.store import sealing  # noqa: PLC0415 - it needs the tables, which need nothing of this module
         from app.store.migration import upgrade  # noqa: PLC0415 - Alembic costs every process 0.8 s and 38 MB
 
-        with self._errors():
+        with self.errors():
             upgrade(self.engine, self.keyring)
         with self.session() as session:
             sealing.register(session)

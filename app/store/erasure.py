@@ -1,51 +1,68 @@
-"""Erasing for good: the database first, then every live worker's index, then the receipt.
+"""Erasing for good: the database first, then its files, every live worker's index and the stream, then the receipt.
 
 The answer waits until nobody can recognise the person any more: each live worker has followed the gallery, or its
 lease has ended, after which it may not decide.
 """
 
 import time
-from contextlib import closing
-from typing import Any
+from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, delete, func, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
-from app.store import buildings, people, workers
-from app.store.clock import now
+from app.store import audit, removal, stream_removals, tombstones, wiping, workers
 from app.store.engine import Store
-from app.store.records import Forgotten, Receipt, Remains
-from app.store.tables import EventRow, PersonRow, Photo, Snapshot, Template
+from app.store.records import Forgotten, InStream, Receipt, Removed, StreamRemains
+from app.store.stream_removals import Entries
 
 PATIENCE = 10.0  # seconds: twice a lease
 POLL = 0.05  # seconds
+NOTHING = StreamRemains(0, InStream.REMOVED)
 
 
-def erase_person(store: Store, building: str, person: str, patience: float = PATIENCE) -> Receipt:
+def erase_person(
+    store: Store,
+    building: str,
+    person: str,
+    *,
+    stream: Entries | None = None,
+    actor: audit.Actor = audit.SYSTEM,
+    patience: float = PATIENCE,
+) -> Receipt:
     """Delete a person with photos and templates, take the person and the pictures out of all events, and wait.
 
     Args:
+        stream: None leaves the entries of the stream to a side job of the API process.
         patience: seconds to wait for workers that live but do not follow.
 
     Raises:
         NotFoundError: there is none of this id in this building.
         StoreUnavailableError: the database cannot be reached; the person may be gone from it already.
     """
+    return settle(store, stream, [remove(store, building, person, actor)], patience)[0]
+
+
+def remove(store: Store, building: str, person: str, actor: audit.Actor) -> Removed:
+    """Do the first part of erasing a person: rows, tombstone and ledger. `settle` must follow, perhaps for several.
+
+    Raises:
+        NotFoundError: there is none of this id in this building.
+        StoreUnavailableError: the database cannot be reached; the person may be gone from it already.
+    """
     with store.session() as session:
-        people.locked(session, building, person)  # an event about this person that is being stored comes first
-        photos = _count(session, Photo.id, Photo.person_id == person)
-        templates = _count(session, Template.id, Template.person_id == person)
-        snapshots = _delete_snapshots(session, person)
-        events = _anonymise(session, person)
-        session.execute(delete(PersonRow).where(PersonRow.id == person))
-        sequence = buildings.raise_sequence(session, building, person)
-        erased_at = now(session)
-    remains = wipe(store)
-    followed = await_confirmations(store, building, sequence, patience)
-    return Receipt(building, person, photos, templates, events, snapshots, sequence, erased_at, followed, remains)
+        removed = removal.remove_person(session, building, person, actor)
+    tombstones.complete_ledger(store)
+    return removed
 
 
-def erase_photo(store: Store, building: str, person: str, photo: str, patience: float = PATIENCE) -> Receipt:
+def erase_photo(
+    store: Store,
+    building: str,
+    person: str,
+    photo: str,
+    *,
+    actor: audit.Actor = audit.SYSTEM,
+    patience: float = PATIENCE,
+) -> Receipt:
     """Delete one photo with its templates, and wait as for a person.
 
     Raises:
@@ -53,12 +70,25 @@ def erase_photo(store: Store, building: str, person: str, photo: str, patience: 
         StoreUnavailableError: the database cannot be reached.
     """
     with store.session() as session:
-        templates = _count(session, Template.id, Template.photo_id == photo)
-        sequence = people.delete_photo(session, building, person, photo)
-        erased_at = now(session)
-    remains = wipe(store)
-    followed = await_confirmations(store, building, sequence, patience)
-    return Receipt(building, person, 1, templates, 0, 0, sequence, erased_at, followed, remains)
+        removed = removal.remove_photo(session, building, person, photo, actor)
+    return settle(store, None, [removed], patience)[0]
+
+
+def settle(store: Store, stream: Entries | None, removed: Sequence[Removed], patience: float) -> list[Receipt]:
+    """Do the second part: wait for the workers, clear the stream and wipe the files, once for all that was removed.
+
+    Raises:
+        StoreUnavailableError: the database cannot be reached; all rows are gone from it already.
+    """
+    if not removed:
+        return []
+    furthest = {one.building: one.sequence for one in sorted(removed, key=lambda one: one.sequence)}
+    followed = {
+        building: await_confirmations(store, building, sequence, patience) for building, sequence in furthest.items()
+    }
+    in_stream = stream_removals.clear(store, stream) if any(one.events for one in removed) else NOTHING
+    remains = wiping.wipe(store, tuple(sorted({table for one in removed for table in wiping.readable(one)})))
+    return [Receipt(one, followed[one.building], remains, in_stream) for one in removed]
 
 
 def await_confirmations(store: Store, building: str, sequence: int, patience: float) -> dict[str, Forgotten]:
@@ -85,28 +115,3 @@ def confirmations(session: Session, building: str, sequence: int) -> dict[str, F
         worker.id: Forgotten.CONFIRMED if worker.galleries.get(building, -1) >= sequence else Forgotten.UNCONFIRMED
         for worker in workers.live(session)
     }
-
-
-def wipe(store: Store) -> Remains:
-    """Remove the erased bytes from SQLite's log, where older versions of pages outlive the commit."""
-    if not store.sqlite:
-        return Remains.UNTIL_VACUUM
-    with closing(store.engine.raw_connection()) as connection:  # a session would begin a transaction
-        cursor = connection.cursor()
-        busy, _pages, _copied = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return Remains.IN_LOG if busy else Remains.NONE
-
-
-def _count(session: Session, column: InstrumentedAttribute[Any], condition: ColumnElement[bool]) -> int:
-    return session.scalar(select(func.count(column)).where(condition)) or 0
-
-
-def _delete_snapshots(session: Session, person: str) -> int:
-    mine = select(EventRow.id).where(EventRow.person_id == person)
-    gone = delete(Snapshot).where(Snapshot.event_id.in_(mine))
-    return len(session.scalars(gone.returning(Snapshot.event_id)).all())
-
-
-def _anonymise(session: Session, person: str) -> int:
-    named = update(EventRow).where(EventRow.person_id == person).values(person_id=None)
-    return len(session.scalars(named.returning(EventRow.id)).all())

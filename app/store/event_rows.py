@@ -27,6 +27,11 @@ def to_row(event: Event) -> EventRow:
     return row
 
 
+def event_kind(event: Event) -> str:
+    """Return what consumers choose by: ``access.granted`` and its like, or ``camera.state``."""
+    return f"access.{event.decision}" if isinstance(event, AccessEvent) else "camera.state"
+
+
 def to_event(row: EventRow, person_name: str | None) -> Event:
     """Return the event of a row; its pictures stay in the store."""
     return _access(row, person_name) if row.kind == "access" else _camera(row)

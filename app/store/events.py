@@ -8,10 +8,10 @@ from sqlalchemy import Select, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.errors import CursorError, NotFoundError, StaleOwnerError
-from app.store import buildings, cameras
-from app.store.event_rows import to_event, to_row
+from app.store import buildings, cameras, corrections, webhooks
+from app.store.event_rows import event_kind, to_event, to_row
 from app.store.paging import decode, page
-from app.store.records import CorrectionRecord, EventFilter, EventRecord, Page
+from app.store.records import EventFilter, EventRecord, Page
 from app.store.sealing import seal, unseal
 from app.store.tables import Correction, EventRow, Outbox, PersonRow, Portrait, Snapshot, UtcTime
 from app.types import AccessEvent, CameraEvent, Event
@@ -48,6 +48,7 @@ def add(session: Session, event: Event) -> bool:
     session.add(to_row(event))
     session.flush()
     session.add(Outbox(event_id=event.id))
+    webhooks.enqueue(session, event.building, event.id, event_kind(event))
     if isinstance(event, AccessEvent):
         _add_pictures(session, event)
     session.flush()
@@ -91,6 +92,11 @@ def get(session: Session, building: str, event: str) -> EventRecord:
     if found is None:
         raise NotFoundError(f"there is no event {event!r} in building {building!r}")
     return _record(*found)
+
+
+def records(session: Session, ids: list[str]) -> dict[str, EventRecord]:
+    """Return events of any building by id; those that are gone are left out."""
+    return {row[0].id: _record(*row) for row in session.execute(RECORD.where(EventRow.id.in_(ids)))}
 
 
 def snapshot(session: Session, building: str, event: str) -> bytes:
@@ -146,12 +152,8 @@ def _picture(session: Session, table: type[Snapshot] | type[Portrait], building:
 def _record(
     row: EventRow, name: str | None, has_snapshot: bool, has_portrait: bool, correction: Correction | None
 ) -> EventRecord:
-    said = None if correction is None else _correction(correction)
+    said = None if correction is None else corrections.to_record(correction)
     return EventRecord(to_event(row, name), has_snapshot, has_portrait, said)
-
-
-def _correction(row: Correction) -> CorrectionRecord:
-    return CorrectionRecord(row.verdict, row.person_id, row.note, row.actor, row.at)
 
 
 def _filtered(query: Select[Any, Any, Any, Any, Any], only: EventFilter) -> Select[Any, Any, Any, Any, Any]:
@@ -160,6 +162,9 @@ def _filtered(query: Select[Any, Any, Any, Any, Any], only: EventFilter) -> Sele
         EventRow.decision: only.decision,
         EventRow.camera_id: only.camera,
         EventRow.person_id: only.person,
+        EventRow.detail["door"].as_string(): only.door,
+        EventRow.detail["visit"].as_string(): only.visit,
+        Correction.event_id.is_not(None): only.corrected,
     }
     query = query.where(*(column == value for column, value in wanted.items() if value is not None))
     if only.since is not None:

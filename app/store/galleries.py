@@ -1,12 +1,19 @@
-"""What workers read to keep their galleries like the database."""
+"""What workers read to keep their galleries like the database.
+
+Names stay in the database: deciding needs none, and what a worker never had in memory cannot be left there.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from app.store.sealing import unseal
+from app.keyring import plain_length
+from app.store.sealing import unseal_into
 from app.store.tables import Building, GalleryChange, PersonRow, Template
-from app.types import GalleryChanges, Person
+from app.types import Array, GalleryChanges, Person
 
 
 def sequences(session: Session) -> dict[str, int]:
@@ -31,19 +38,34 @@ def changes_since(session: Session, building: str, sequence: int, embedder: str)
         .order_by(Template.id)
     ).all()
     owners = tuple(row.person_id for row in templates)
-    persons = session.scalars(select(PersonRow).where(PersonRow.id.in_(changed)))
+    rights = (PersonRow.id, PersonRow.groups, PersonRow.valid_from, PersonRow.valid_until)
+    persons = session.execute(select(*rights).where(PersonRow.id.in_(changed)))
     present = frozenset(owners)
-    vectors = [unseal(session, row.vector, f"templates.vector/{row.person_id}") for row in templates]
     return GalleryChanges(
         sequence=max((step.sequence for step in steps), default=sequence),
         changed=frozenset(step.person_id for step in steps),
         persons={row.id: _person(row) for row in persons if row.id in present},
         owners=owners,
-        vectors=np.frombuffer(b"".join(vectors), "<f4").reshape(len(owners), -1)
-        if owners
-        else np.zeros((0, 0), np.float32),
+        vectors=_vectors(session, templates),
     )
 
 
-def _person(row: PersonRow) -> Person:
-    return Person(row.id, row.name, frozenset(row.groups), row.valid_from, row.valid_until)
+def templates_of(session: Session, building: str, person: str, embedder: str) -> Array:
+    """Return a person's templates (n, d) of one net; none for who is not in this building."""
+    mine = select(Template.person_id, Template.vector).where(Template.building_id == building)
+    mine = mine.where(Template.person_id == person, Template.embedder == embedder)
+    return _vectors(session, session.execute(mine).all())
+
+
+def _vectors(session: Session, templates: Sequence[Row[Any, Any]]) -> Array:
+    """Return the templates, (n, d), unsealed into this array alone: whoever overwrites it has overwritten them."""
+    numbers = plain_length(templates[0].vector) // 4 if templates else 0
+    vectors = np.empty((len(templates), numbers), "<f4")
+    for row, template in zip(vectors, templates, strict=True):
+        label = f"templates.vector/{template.person_id}"
+        unseal_into(session, template.vector, label, row.data.cast("B"))
+    return vectors
+
+
+def _person(row: Row[Any, Any, Any, Any]) -> Person:
+    return Person(row.id, "", frozenset(row.groups), row.valid_from, row.valid_until)

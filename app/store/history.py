@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from app.store.clock import now
 from app.store.event_rows import to_event
 from app.store.events import HAS_SNAPSHOT
-from app.store.records import EventRecord
-from app.store.tables import Building, EventRow, Outbox
+from app.store.tables import Building, EventRow, Outbox, PersonRow
+from app.types import Event
 
 SPAN = timedelta(hours=24)  # older events say nothing to a door, and dashboards have the history
 
@@ -37,8 +37,9 @@ def ids(session: Session, length: int) -> list[str]:
     return list(session.scalars(chosen.order_by(reached, *camera)))
 
 
-def records(session: Session, chosen: list[str]) -> list[EventRecord]:
-    """Return these events as they are now, in this order; those that were deleted meanwhile are left out."""
-    query = select(EventRow, HAS_SNAPSHOT).where(EventRow.id.in_(chosen))
-    found = {row.id: EventRecord(to_event(row), has) for row, has in session.execute(query)}
+def sendable(session: Session, chosen: list[str]) -> list[tuple[Event, bool]]:
+    """Return these events as they are now, in this order, each with whether it has a snapshot; deleted ones lack."""
+    query = select(EventRow, PersonRow.name, HAS_SNAPSHOT).outerjoin(PersonRow, PersonRow.id == EventRow.person_id)
+    rows = session.execute(query.where(EventRow.id.in_(chosen)))
+    found = {row.id: (to_event(row, name), has_snapshot) for row, name, has_snapshot in rows}
     return [found[event] for event in chosen if event in found]

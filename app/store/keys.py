@@ -2,26 +2,36 @@
 
 import hashlib
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
+from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
-from app.errors import NotFoundError
+from app.errors import ConflictError, NotFoundError
 from app.store import buildings
 from app.store.clock import now
 from app.store.paging import decode, new_id, page
-from app.store.records import KeyRecord, Page, Scope
+from app.store.records import KeyRecord, Page, Refusal, Scope
 from app.store.tables import ApiKey, Building
 
 MARK = "cardea_"  # makes a leaked key easy to find in texts
 SHOWN = 12  # characters of a key that stay readable
+USE = timedelta(minutes=1)  # how exactly `last_used_at` is kept
 
 
 def create(
-    session: Session, name: str, scope: Scope, building: str | None = None, expires_at: datetime | None = None
+    session: Session,
+    name: str,
+    scope: Scope,
+    building: str | None = None,
+    expires_at: datetime | None = None,
+    rotated_from: str | None = None,
 ) -> tuple[KeyRecord, str]:
     """Make a key and return it with its secret, which nobody can read again.
+
+    Args:
+        rotated_from: id of the key that this one replaces; see `retire`.
 
     Raises:
         NotFoundError: there is no such building.
@@ -39,6 +49,8 @@ def create(
         created_at=now(session),
         expires_at=expires_at,
         revoked_at=None,
+        rotated_from=rotated_from,
+        last_used_at=None,
     )
     session.add(row)
     session.flush()
@@ -55,14 +67,39 @@ def ensure_first_key(session: Session) -> str | None:
 
 
 def verify(session: Session, secret: str) -> KeyRecord | None:
-    """Return the key that a secret belongs to; None when there is none, or it has expired or was revoked.
+    """Return the key that a secret belongs to; None when there is none, or it has expired or was revoked."""
+    key, refusal = examine(session, secret)
+    return key if refusal is None else None
+
+
+def examine(session: Session, secret: str) -> tuple[KeyRecord | None, Refusal | None]:
+    """Return the key that a secret belongs to, if any, and why it opens nothing, if so.
 
     The look-up is by digest, so its duration tells nothing about how much of a guess was right.
     """
-    query = select(ApiKey).where(ApiKey.digest == _digest(secret), ApiKey.revoked_at.is_(None))
-    valid = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now(session))
-    row = session.scalars(query.where(valid)).one_or_none()
-    return None if row is None else _record(row)
+    row = session.scalars(select(ApiKey).where(ApiKey.digest == _digest(secret))).one_or_none()
+    if row is None:
+        return None, Refusal.UNKNOWN
+    if row.revoked_at is not None:
+        return _record(row), Refusal.REVOKED
+    if row.expires_at is not None and row.expires_at <= now(session):
+        return _record(row), Refusal.EXPIRED
+    return _record(row), None
+
+
+def known_prefix(session: Session, secret: str) -> str:
+    """Return how an unknown secret begins if one of our keys begins so too, such as a mistyped one; else nothing."""
+    prefix = secret[:SHOWN]
+    storable = prefix.isascii() and prefix.isprintable()
+    found = storable and session.scalar(select(ApiKey.prefix).where(ApiKey.prefix == prefix).limit(1))
+    return prefix if found else ""
+
+
+def touch(session: Session, key: str) -> None:
+    """Note that a key was used; without effect when that was noted within the last minute."""
+    moment = now(session)
+    due = ApiKey.last_used_at.is_(None) | (ApiKey.last_used_at <= moment - USE) | (ApiKey.last_used_at > moment)
+    session.execute(sql_update(ApiKey).where(ApiKey.id == key, due).values(last_used_at=moment))
 
 
 def listing(session: Session, size: int, token: str | None = None, building: str | None = None) -> Page[KeyRecord]:
@@ -103,6 +140,36 @@ def revoke(session: Session, key: str) -> KeyRecord:
     return _record(row)
 
 
+def retire(session: Session, key: str, grace: timedelta) -> KeyRecord:
+    """Let a key that was replaced end after a time of grace, or earlier if it would have.
+
+    Raises:
+        NotFoundError: there is none of this id.
+        ConflictError: it has ended already.
+    """
+    row = session.scalars(select(ApiKey).where(ApiKey.id == key).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no key {key!r}")
+    moment = now(session)
+    if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= moment):
+        raise ConflictError(f"key {key!r} has ended: make a new one")
+    row.expires_at = min(moment + grace, row.expires_at or moment + grace)
+    session.flush()
+    return _record(row)
+
+
+def update(session: Session, key: str, name: str, expires_at: datetime | None) -> KeyRecord:
+    """Change name and end of a key.
+
+    Raises:
+        NotFoundError: there is none of this id.
+    """
+    row = _row(session, key)
+    row.name, row.expires_at = name, expires_at
+    session.flush()
+    return _record(row)
+
+
 def _row(session: Session, key: str) -> ApiKey:
     row = session.get(ApiKey, key, populate_existing=True)
     if row is None:
@@ -124,4 +191,6 @@ def _record(row: ApiKey) -> KeyRecord:
         row.created_at,
         row.expires_at,
         row.revoked_at,
+        row.rotated_from,
+        row.last_used_at,
     )

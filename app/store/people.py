@@ -1,15 +1,17 @@
 """Persons and their photos. Everything that a gallery must know raises the building's gallery sequence."""
 
+from collections.abc import Collection
+
 import numpy as np
-from sqlalchemy import delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import ConflictError, NotFoundError, RevisionError
+from app.errors import ConflictError, DuplicatePhotoError, NotFoundError, RevisionError
 from app.store import buildings
 from app.store.clock import now
 from app.store.paging import decode, new_id, page
-from app.store.records import NewPhoto, Page, PersonFields, PersonRecord, PhotoRecord
+from app.store.records import NewPhoto, Page, PersonFields, PersonFilter, PersonRecord, PhotoRecord
 from app.store.sealing import seal, unseal
 from app.store.tables import PersonRow, Photo, Template
 from app.types import Array
@@ -47,13 +49,17 @@ def get(session: Session, building: str, person: str) -> PersonRecord:
     return _record(*found)
 
 
+def names(session: Session, building: str, persons: Collection[str]) -> dict[str, str]:
+    """Return the names of those of these persons who are in the building."""
+    query = select(PersonRow.id, PersonRow.name)
+    rows = session.execute(query.where(PersonRow.building_id == building, PersonRow.id.in_(persons)))
+    return {row.id: row.name for row in rows}
+
+
 def listing(
-    session: Session, building: str, size: int, token: str | None = None, search: str = ""
+    session: Session, building: str, size: int, token: str | None = None, only: PersonFilter | None = None
 ) -> Page[PersonRecord]:
     """Return persons by name.
-
-    Args:
-        search: how the name or the external id begins, whatever the case; empty finds everybody.
 
     Raises:
         NotFoundError: there is no such building.
@@ -61,9 +67,7 @@ def listing(
     """
     buildings.get(session, building)
     query = select(PersonRow, PHOTO_COUNT).where(PersonRow.building_id == building)
-    if search:
-        starts = [column.istartswith(search, autoescape=True) for column in (PersonRow.name, PersonRow.external_id)]
-        query = query.where(or_(*starts))
+    query = query.where(*_wanted(session, only or PersonFilter()))
     if token is not None:
         query = query.where(tuple_(PersonRow.name, PersonRow.id) > tuple_(*decode(token, 2)))
     rows = session.execute(query.order_by(PersonRow.name, PersonRow.id).limit(size + 1)).all()
@@ -104,11 +108,14 @@ def add_photo(
 
     Raises:
         NotFoundError: there is none of this id in this building.
+        DuplicatePhotoError: somebody of this building has a photo of the same digest.
         ValueError: the vector is not of unit length.
     """
     if vector.ndim != 1 or not abs(float(np.linalg.norm(vector)) - 1) < 1e-3:  # "not <" also refuses NaN
         raise ValueError("a template is one vector of unit length")
     locked(session, building, person)
+    buildings.raise_sequence(session, building, person)  # locks the building: two equal uploads come in turn
+    _refuse_duplicate(session, building, photo.digest)
     row = Photo(
         id=new_id("pho"),
         person_id=person,
@@ -132,7 +139,7 @@ def add_photo(
             vector=seal(session, vector.astype("<f4").tobytes(), f"templates.vector/{person}"),
         )
     )
-    buildings.raise_sequence(session, building, person)
+    session.flush()
     return _photo(row)
 
 
@@ -189,6 +196,31 @@ def locked(session: Session, building: str, person: str) -> PersonRow:
     if row is None:
         raise NotFoundError(f"there is no person {person!r} in building {building!r}")
     return row
+
+
+def _wanted(session: Session, only: PersonFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if only.search:
+        columns = (PersonRow.name, PersonRow.external_id)
+        conditions.append(or_(*(column.istartswith(only.search, autoescape=True) for column in columns)))
+    if only.group is not None:
+        elements = func.json_each if session.get_bind().dialect.name == "sqlite" else func.json_array_elements_text
+        groups = elements(PersonRow.groups).table_valued("value")
+        conditions.append(exists(select(1).select_from(groups).where(groups.c.value == only.group)))
+    if only.without_photos:
+        conditions.append(PHOTO_COUNT == 0)
+    if only.ending_before is not None:
+        conditions.append(or_(PersonRow.valid_until < only.ending_before, PersonRow.erase_on < only.ending_before))
+    return conditions
+
+
+def _refuse_duplicate(session: Session, building: str, digest: str | None) -> None:
+    if digest is None:
+        return
+    same = select(Photo.person_id).join(PersonRow, PersonRow.id == Photo.person_id)
+    found = session.scalar(same.where(Photo.digest == digest, PersonRow.building_id == building).limit(1))
+    if found is not None:
+        raise DuplicatePhotoError(found)
 
 
 def _photo_row(session: Session, building: str, person: str, photo: str) -> Photo:

@@ -71,6 +71,16 @@ class PersonRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonFilter:
+    """Which persons of a building; what is left out allows everybody."""
+
+    search: str = ""  # how the name or the external id begins, whatever the case
+    group: str | None = None
+    without_photos: bool = False  # those whom nobody recognises
+    ending_before: datetime | None = None  # whose right to enter or whose retention ends before this
+
+
+@dataclass(frozen=True, slots=True)
 class NewPhoto:
     """A photo that passed every check of enrolment."""
 
@@ -130,11 +140,28 @@ class CameraRecord:
     updated_at: datetime
 
 
+class Verdict(StrEnum):
+    """What is wrong with the decision on a visit."""
+
+    WRONG_PERSON = "wrong_person"  # it was not whom the event names
+    IS_PERSON = "is_person"  # the event names nobody, or another, and it was this person
+    NOT_A_PERSON = "not_a_person"  # nobody stood there
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionFields:
+    """What an operator says later about an access event."""
+
+    verdict: Verdict
+    person: str | None = None  # who it really was, if known
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class CorrectionRecord:
     """What somebody said later about an access event."""
 
-    verdict: str
+    verdict: Verdict
     person: str | None  # who it really was, if known
     note: str
     actor: str
@@ -161,6 +188,9 @@ class EventFilter:
     person: str | None = None
     since: datetime | None = None  # from here on
     until: datetime | None = None  # before this
+    door: str | None = None
+    visit: str | None = None
+    corrected: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +220,31 @@ class WorkerRecord:
     galleries: dict[str, int]  # building -> sequence applied
 
 
+@dataclass(frozen=True, slots=True)
+class CameraStats:
+    """What a worker has counted of one camera since it opened it."""
+
+    since: datetime
+    seconds: float  # from `since` to these figures, by the worker's own clock
+    fps: float  # pictures a second that are to be analysed
+    lag: float  # seconds from the capture of the last analysed frame to the end of its analysis
+    decoded: int  # frames
+    analysed: int  # frames
+    exited: int  # of the analysed ones, those that ended at the gate
+    dropped: int  # frames that a newer one replaced before they were analysed
+    cpu_ms: dict[str, float]  # sums by stage, in the order of a frame's way
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A camera as the world outside may know it."""
+
+    building: str
+    camera: str
+    name: str
+    door: str
+
+
 class Scope(StrEnum):
     """What an API key may do."""
 
@@ -210,6 +265,19 @@ class KeyRecord:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    rotated_from: str | None = None  # id of the key that this one replaces
+    last_used_at: datetime | None = None  # to the minute
+
+
+class Refusal(StrEnum):
+    """Why a key was refused."""
+
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    SCOPE_TOO_SMALL = "scope-too-small"
+    OTHER_BUILDING = "other-building"
 
 
 class Forgotten(StrEnum):
@@ -221,27 +289,60 @@ class Forgotten(StrEnum):
 
 
 class Remains(StrEnum):
-    """What is left of the erased bytes on the database's disk."""
+    """What is left on the database's disk of what could be read there: names, notes, external ids.
+
+    Pictures, templates and replies lie there sealed; without the key file their leftovers say nothing.
+    """
 
     NONE = "none"  # SQLite: pages overwritten with zeros, log emptied
     IN_LOG = "in_log"  # SQLite: a long reader kept the log from being emptied; the next erasure empties it
-    UNTIL_VACUUM = "until_vacuum"  # PostgreSQL: unreachable, overwritten by VACUUM and by the turn of its log
+    UNTIL_LOG_TURNS = "until_log_turns"  # PostgreSQL: tables written anew; its log keeps it until that is reused
+    UNTIL_VACUUM = "until_vacuum"  # PostgreSQL: a long transaction kept the tables from being written anew
+
+
+class InStream(StrEnum):
+    """What is left of a person in the event stream."""
+
+    REMOVED = "removed"  # no entry names the person, and the server's files were written anew
+    UNTIL_REWRITE = "until_rewrite"  # no entry does; the server did not write its files anew on request
+    PENDING = "pending"  # the stream does not answer, or events wait to be sent: a side job goes on
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRemains:
+    """What was done to the event stream."""
+
+    entries: int  # taken out
+    state: InStream
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one transaction took away of a person, or of one photo of a person: numbers of rows."""
+
+    building: str
+    person: str
+    sequence: int  # of the building's gallery; every confirming worker has reached it
+    at: datetime
+    photos: int
+    templates: int
+    whole: bool = True  # the person, and not one photo alone
+    events: int = 0  # that named the person and stay without the name
+    snapshots: int = 0
+    portraits: int = 0
+    corrections: int = 0  # whose person and note were emptied
+    replies: int = 0  # kept for requests that are sent again
+    operation_items: int = 0  # of bulk enrolments
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What an erasure removed, and who confirmed it."""
 
-    building: str
-    person: str
-    photos: int
-    templates: int
-    events_anonymised: int
-    snapshots: int
-    sequence: int  # of the building's gallery; every confirming worker has reached it
-    erased_at: datetime
+    removed: Removed
     workers: dict[str, Forgotten]
     remains: Remains
+    stream: StreamRemains
 
     @property
     def complete(self) -> bool:

@@ -29,6 +29,15 @@ def unseal(session: Session, sealed: bytes, label: str) -> bytes:
     return keyring(session).unseal(sealed, label)
 
 
+def unseal_into(session: Session, sealed: bytes, label: str, target: memoryview) -> None:
+    """Unseal into memory that the caller can overwrite later; it must be exactly as long.
+
+    Raises:
+        SealError: as for `unseal`, or the length is another.
+    """
+    keyring(session).unseal_into(sealed, label, target)
+
+
 def prepare(connection: Connection, ring: Keyring) -> None:
     """Make the key file when this database was never sealed.
 

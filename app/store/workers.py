@@ -3,14 +3,17 @@
 A worker's lease is its heartbeat. All times are the database's, so the clocks of the workers do not matter.
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import StaleOwnerError
 from app.store.clock import now
-from app.store.records import WorkerRecord
+from app.store.records import CameraStats, WorkerRecord
 from app.store.tables import CameraRow, Worker
 
 LEASE = timedelta(seconds=5)  # silent for so long, a worker has lost its cameras and may not decide
@@ -32,18 +35,27 @@ def start(session: Session, worker: str, incarnation: str) -> None:
     _release(session, worker)
 
 
-def heartbeat(session: Session, worker: str, incarnation: str, galleries: dict[str, int]) -> None:
+def heartbeat(
+    session: Session,
+    worker: str,
+    incarnation: str,
+    galleries: dict[str, int],
+    stats: Mapping[str, CameraStats] | None = None,
+) -> None:
     """Renew the lease and tell how far the galleries are.
 
     Args:
         galleries: building -> sequence that the worker's index has reached. A building that is left out counts as not
             followed, so name them all, empty and unwatched ones too.
+        stats: camera -> what was counted; None leaves what was told before.
 
     Raises:
         StaleOwnerError: another process has this name now.
     """
     renewed = update(Worker).where(Worker.id == worker, Worker.incarnation == incarnation)
-    values = {"seen_at": now(session), "galleries": galleries}
+    values: dict[str, Any] = {"seen_at": now(session), "galleries": galleries}
+    if stats is not None:
+        values["stats"] = {camera: asdict(told) | {"since": told.since.isoformat()} for camera, told in stats.items()}
     if session.execute(renewed.values(values).returning(Worker.id)).one_or_none() is None:
         raise StaleOwnerError(f"another process is worker {worker!r} now")
 
@@ -57,14 +69,26 @@ def stop(session: Session, worker: str, incarnation: str) -> None:
 
 def live(session: Session) -> list[WorkerRecord]:
     """Return the workers whose lease runs."""
-    query = select(Worker).where(Worker.seen_at > lease_start(session)).order_by(Worker.id)
+    query = select(Worker).where(alive(session)).order_by(Worker.id)
     rows = session.scalars(query)
     return [WorkerRecord(row.id, row.incarnation, row.seen_at, row.galleries) for row in rows]
 
 
-def lease_start(session: Session) -> datetime:
-    """Return the time before which a last heartbeat means that the lease has ended."""
-    return now(session) - LEASE
+def stats(session: Session, building: str) -> dict[str, CameraStats]:
+    """Return what the present owner of each camera of a building has last told of it; cameras nobody watches lack."""
+    owned = select(CameraRow.id, Worker.stats).join(Worker, Worker.id == CameraRow.owner)
+    rows = session.execute(owned.where(CameraRow.building_id == building, alive(session)))
+    return {camera: _stats(told[camera]) for camera, told in rows if camera in told}
+
+
+def alive(session: Session) -> ColumnElement[bool]:
+    """Return the condition that a worker's lease runs.
+
+    A heartbeat from the future does not count: else a clock that was set back would make the leases of the dead last
+    until it has caught up. Who lives has its next heartbeat within a second.
+    """
+    moment = now(session)
+    return Worker.seen_at.between(moment - LEASE, moment + LEASE)
 
 
 def _release(session: Session, worker: str) -> None:
@@ -72,3 +96,7 @@ def _release(session: Session, worker: str) -> None:
     mine = select(CameraRow.id).where(CameraRow.owner == worker).order_by(CameraRow.id)
     held = session.scalars(mine.with_for_update()).all()
     session.execute(update(CameraRow).where(CameraRow.id.in_(held)).values(owner=None))
+
+
+def _stats(told: dict[str, Any]) -> CameraStats:
+    return CameraStats(**{**told, "since": datetime.fromisoformat(told["since"])})

@@ -23,22 +23,37 @@ READ = RECEIVE | {
     "get_photo_image",
     "list_cameras",
     "get_camera",
+    "get_camera_timings",
     "get_event_snapshot",
+    "get_event_portrait",
+    "export_events",
     "get_metrics",
 }
 WRITE = {
     "create_building",
+    "update_building",
+    "delete_building",
+    "list_audit",
+    "list_building_audit",
     "create_person",
     "update_person",
     "erase_person",
     "add_photo",
     "erase_photo",
+    "check_face",
+    "identify_face",
+    "verify_face",
+    "correct_event",
+    "take_back_correction",
+    "enrol_from_event",
     "create_camera",
     "update_camera",
     "delete_camera",
+    "check_camera",
     "list_api_keys",
     "create_api_key",
     "get_api_key",
+    "update_api_key",
     "revoke_api_key",
 }
 MAY = {Scope.DEVICE: RECEIVE, Scope.VIEWER: READ, Scope.OPERATOR: READ | WRITE}
@@ -47,8 +62,16 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_person": {"json": {"name": "Zoë"}},
     "update_person": {"json": {"name": "Zoë"}},
     "add_photo": {"files": {"photo": ("me.jpg", b"not a photo")}},
+    "check_face": {"files": {"photo": ("me.jpg", b"not a photo")}},
+    "identify_face": {"files": {"photo": ("me.jpg", b"not a photo")}},
+    "verify_face": {"files": {"photo": ("me.jpg", b"not a photo")}},
+    "correct_event": {"json": {"verdict": "wrong_person"}},
+    "enrol_from_event": {"json": {"person": "nobody"}},
     "create_camera": {"json": {"name": "Door", "source": "rtsp://camera/1"}},
     "update_camera": {"json": {"name": "Door"}},
+    "check_camera": {"json": {"source": "rtsp://127.0.0.1:1/live"}},
+    "update_building": {"json": {"event_days": 30}},
+    "update_api_key": {"json": {"name": "key"}},
     "create_api_key": {"json": {"name": "key", "scope": "viewer", "building": "main"}},
 }
 
@@ -78,7 +101,8 @@ def test_without_a_key_only_health_and_problem_types_answer(api: Api) -> None:
     stranger, guesser = api.bearing(None), api.bearing("cardea_guessed")
     for operation, (method, path) in operations(api).items():
         for client in (stranger, guesser):
-            assert (status_of(client, operation, method, path) == 401) is (operation not in OPEN), operation
+            refused = status_of(client, operation, method, path) in (401, 429)  # 429: too many bad keys from here
+            assert refused is (operation not in OPEN), operation
     answer = stranger.get("/v1/buildings")
     assert problem_of(answer) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -101,9 +125,10 @@ def test_a_key_of_another_building_opens_no_route_of_this_one(api: Api) -> None:
             continue
         for building in ("main", "nowhere"):  # whether it exists shows in nothing
             assert status_of(client, operation, method, path, building) == 403, operation
-        assert status_of(client, operation, method, path, "annex") != 403, operation
         tried += 1
-    assert tried == 20
+        if operation != "delete_building":  # the key would end with its building
+            assert status_of(client, operation, method, path, "annex") != 403, operation
+    assert tried >= 20
     assert problem_of(client.get("/v1/buildings/main")) == (403, "other-building")
     assert [building["id"] for building in client.get("/v1/buildings").json()["items"]] == ["annex"]
     assert problem_of(client.post("/v1/buildings", json={"id": "third", "name": "x"})) == (403, "other-building")

@@ -144,7 +144,8 @@ def test_several_photos_of_one_person_and_the_erasure_of_one(
     api: Api, operator: httpx2.Client, portrait_files: dict[str, bytes], face_nets: Nets
 ) -> None:
     person = add_person(operator)
-    places = [add_photo(operator, person, portrait_files[COLLINS]).headers["location"] for _ in range(2)]
+    photos = [portrait_files[COLLINS], encoded(opened(portrait_files[COLLINS]))]
+    places = [add_photo(operator, person, photo).headers["location"] for photo in photos]
     path = f"/v1/buildings/main/persons/{person}/photos"
     assert [photo["id"] for photo in operator.get(path).json()["items"]] == [place.split("/")[-1] for place in places]
     receipt = operator.delete(places[0])
@@ -153,6 +154,18 @@ def test_several_photos_of_one_person_and_the_erasure_of_one(
     assert problem_of(operator.get(f"{places[0]}/image")) == (404, "not-found")
     with api.services.store.reading() as session:
         assert len(galleries.changes_since(session, "main", 0, face_nets[1].card.id).owners) == 1
+
+
+def test_a_file_is_enrolled_once_in_a_building(operator: httpx2.Client, portrait_files: dict[str, bytes]) -> None:
+    first, second = add_person(operator), add_person(operator, "Kim Collins")
+    assert add_photo(operator, first, portrait_files[COLLINS]).status_code == 201
+    for person in (first, second):
+        answer = add_photo(operator, person, portrait_files[COLLINS])
+        assert problem_of(answer) == (409, "duplicate-photo") and answer.json()["person"] == first
+    assert operator.get(f"/v1/buildings/main/persons/{second}").json()["photos"] == 0
+    operator.post("/v1/buildings", json={"id": "annex", "name": "Annex"})
+    elsewhere = add_person(operator, building="annex")
+    assert add_photo(operator, elsewhere, portrait_files[COLLINS], "annex").status_code == 201
 
 
 def test_a_photo_for_nobody_is_not_looked_at(lasting_operator: httpx2.Client) -> None:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
-from fixtures_redis import STREAM, RedisServer, make_event, wait_until
+from fixtures_redis import STREAM, RedisServer, make_event, open_stream, wait_until
 from fixtures_store import PostgresServer, store_at
 
 from app.events import EventStream
@@ -66,6 +66,13 @@ for line in sys.stdin:
 
 def ignore(*_: object) -> None:
     """For those who are told more than this test asks."""
+
+
+@pytest.fixture
+def redis_server(redis_server: RedisServer) -> RedisServer:
+    """A server that was used before: what comes into its stream comes from the outbox."""
+    with open_stream(redis_server.url):
+        return redis_server
 
 
 @contextlib.contextmanager

@@ -115,6 +115,7 @@ def test_another_face_on_the_track_splits_it_and_votes_never_mix(scene: Scene) -
     assert [(v.track, v.decision) for v in verdicts] == [(1, Decision.UNDECIDED)]
     (verdict,) = scene.frame({1000: (B, ANNA, 0.7, 0.4)})
     assert verdict.track == 1000 and verdict.decision is Decision.GRANTED
+    assert verdict.shot is not None and verdict.shot.clock == verdict.frame.clock  # its picture shows this very face
 
 
 def test_one_odd_shot_is_dropped(scene: Scene) -> None:

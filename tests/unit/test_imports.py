@@ -18,18 +18,33 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "app.portraits": ("app.packages", "app.errors"),
     "app.vision": ("app.types", "app.errors", "app.vision"),
     "app.photos": ("app.types", "app.errors", "app.vision"),
+    "app.enrolment": ("app.types", "app.errors", "app.vision", "app.photos", "app.store", "app.lookalikes"),
+    "app.enrolment_sources": ("app.errors", "app.photos", "app.store", "app.enrolment"),
+    "app.enrolment_job": ("app.errors", "app.vision", "app.store", "app.enrolment"),
+    "app.lookalikes": ("app.types", "app.store"),
+    "app.archives": ("app.errors", "app.photos", "app.enrolment_sources"),
+    "app.compreface": ("app.errors", "app.store", "app.enrolment", "app.enrolment_sources"),
     "app.gallery": ("app.types", "app.errors"),
     "app.access": ("app.types", "app.errors"),
+    "app.live": (),
+    "app.mqtt": ("app.types", "app.errors", "app.events", "app.store.records", "app.mqtt"),
+    "app.webhooks": ("app.errors", "app.events", "app.store", "app.webhooks"),
+    "app.advice": ("app.types",),
+    "app.camera_check": ("app.types",),
+    "app.timings": ("app.store",),
     "app.events": ("app.types", "app.errors"),
+    "app.retention": ("app.errors", "app.store"),
+    "app.stream_erasure": ("app.errors", "app.events"),
     "app.embedded": ("app.errors",),
     "app.store": ("app.types", "app.errors", "app.keyring", "app.store"),
     "app.api": ("app",),
+    "app.web": ("app",),
     "app.cli": None,
     "app.__main__": ("app.errors", "app.cli"),
     "workers": ("app", "workers"),
     "models": ("app.types", "app.errors", "app.vision", "app.packages", "app.portraits", "models"),
 }
-BARRED = {"app.api": ("app.cli",), "workers": ("app.api", "app.cli", "app.settings")}
+BARRED = {"app.api": ("app.cli", "app.web"), "app.web": ("app.cli",), "workers": ("app.api", "app.cli", "app.settings")}
 
 
 def modules() -> dict[str, Path]:

@@ -20,6 +20,7 @@ SECONDS = COME + STAND + GO
 FACE = (60.0, 100.0)  # pixels, width of the face where a visitor stands: .8 to .5 m before a 100 degree lens, 640 wide
 FAR, LEAVING = 0.4, 0.7  # size where he appears and where he vanishes, of that
 LIGHT = (0.6, 1.2)  # his brightness against the photograph's
+BEYOND = 0.1  # of the picture's width: so far he goes on, to be out of sight in the last frame
 SHUTTER = 0.04  # seconds: 1/25, what a small sensor takes indoors
 FAR_BLUR = 1.2  # pixels, standard deviation, where he appears; sharp where he stands
 SWAY, ROLL = 0.012, 3.0  # share of the picture's width, and degrees
@@ -90,7 +91,7 @@ def pose(walk: Walk, clock: float, width: int, height: int) -> Pose:
     came, went = np.clip(clock / COME, 0, 1), np.clip((clock - COME - STAND) / GO, 0, 1)
     size = np.interp(_smooth(came), [0, 1], [FAR, 1]) * np.interp(_smooth(went), [0, 1], [1, LEAVING])
     outside = BODY * walk.face / 2 / width  # beyond the edge, at the size of the middle
-    path = 0.5 - (0.5 + FAR * outside) * (1 - came) ** 1.5 + (0.5 + LEAVING * outside) * went**1.5
+    path = 0.5 - (0.5 + FAR * outside) * (1 - came) ** 1.5 + (0.5 + BEYOND + LEAVING * outside) * went**1.5
     sway = SWAY * np.sin(2.1 * clock + walk.phase)
     bob = 0.01 * abs(np.sin(6.0 * clock + walk.phase)) * (1 if came < 1 or went > 0 else 0)
     return Pose(
@@ -103,6 +104,7 @@ def pose(walk: Walk, clock: float, width: int, height: int) -> Pose:
 
 def walking(visitor: Figure, scene: Image, walk: Walk, fps: float) -> Iterator[Image]:
     """Yield the frames of one visit of `SECONDS`."""
+    visitor = _resized(visitor, walk.face)  # once: a large photograph need not be shrunk for every frame
     height, width = scene.shape[:2]
     for index in range(round(SECONDS * fps)):
         now, before = (pose(walk, index / fps - ago, width, height) for ago in (0, SHUTTER))
@@ -116,15 +118,21 @@ def walking(visitor: Figure, scene: Image, walk: Walk, fps: float) -> Iterator[I
 
 def _placed(visitor: Figure, at: Pose, width: int, height: int) -> Array:
     """Return the visitor (height, width, 4) in an empty picture."""
-    x1, y1, x2, y2 = visitor.face
-    scale = at.face / float(x2 - x1)
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    sized = cv2.resize(visitor.layer, None, fx=scale, fy=scale, interpolation=method)
-    sized = np.clip(sized, 0, np.array([255, 255, 255, 1], np.float32))  # a cubic goes beyond
-    centre = (float(x1 + x2) / 2 * scale, float(y1 + y2) / 2 * scale)
+    now = _resized(visitor, at.face)
+    x1, y1, x2, y2 = now.face.tolist()
+    centre = ((x1 + x2) / 2, (y1 + y2) / 2)
     move = cv2.getRotationMatrix2D(centre, at.roll, 1.0)
     move[:, 2] += np.array([at.x - centre[0], at.y - centre[1]], np.float64)
-    return np.asarray(cv2.warpAffine(sized, move, (width, height)), np.float32)
+    return np.asarray(cv2.warpAffine(now.layer, move, (width, height)), np.float32)
+
+
+def _resized(visitor: Figure, face: float) -> Figure:
+    """Return the visitor with a face of this width in pixels."""
+    scale = face / float(visitor.face[2] - visitor.face[0])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    layer = cv2.resize(visitor.layer, None, fx=scale, fy=scale, interpolation=method)
+    limits = np.array([255, 255, 255, 1], np.float32)  # a cubic goes beyond them
+    return Figure(np.asarray(np.clip(layer, 0, limits), np.float32), visitor.face * np.float32(scale))
 
 
 def _smeared(layer: Array, right: float, down: float) -> Array:

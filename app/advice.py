@@ -1,0 +1,26 @@
+"""What to do about a camera in each state: the one table for answers and the dashboard."""
+
+from app.types import CameraState
+
+ADVICE: dict[CameraState, str] = {
+    CameraState.ONLINE: "",
+    CameraState.OFFLINE: (
+        "Check the camera's power and network, and that address and port are right. It is tried again by itself."
+    ),
+    CameraState.AUTH_FAILED: (
+        "Enter user and password of the camera anew. It is tried seldom until then, so that it locks no account."
+    ),
+    CameraState.STALLED: "The connection stands but the picture does not move. If it lasts, restart the camera.",
+    CameraState.NO_VIDEO: (
+        "Check the path of the stream, and that the camera sends H.264, H.265 or MJPEG. Its manual lists its paths."
+    ),
+}
+STARTING = "No worker watches it yet, or its first picture is still awaited. If it lasts, check that a worker runs."
+SWITCHED_OFF = "It is switched off: nobody watches it."
+
+
+def advice(state: CameraState | None, *, enabled: bool) -> str:
+    """Return what an operator can do, empty when there is nothing; `state` is None while nothing is known."""
+    if not enabled:
+        return SWITCHED_OFF
+    return STARTING if state is None else ADVICE[state]

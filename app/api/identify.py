@@ -1,0 +1,229 @@
+"""Who is on a photo, and is it this person: asked by people, answered from the templates as they are now.
+
+No index is kept here, so nobody who was erased can be in it: each question reads the templates anew. Nothing of the
+photo is stored; that somebody asked, and whom he found, is in the audit trail.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.access import MARGIN
+from app.api.auth import Acting, needs_here
+from app.api.limits import limited
+from app.api.photos import NO_USABLE_FACE, UNREADABLE, Upload
+from app.api.problems import documented
+from app.api.schemas import BuildingId, Id
+from app.api.services import Services, Serving
+from app.photos import MAX_BYTES, Enrolment, enrol, read_photo
+from app.store import audit, buildings, galleries, people
+from app.store.records import PersonRecord, Scope
+from app.types import Array
+
+router = APIRouter(prefix="/buildings/{building}", tags=["faces"])
+OPERATE = [Depends(needs_here(Scope.OPERATOR)), Depends(limited("identify"))]
+REFUSALS = ("not-found", "too-many-requests", *UNREADABLE, *NO_USABLE_FACE)
+
+
+class Outcome(StrEnum):
+    """What a face says."""
+
+    MATCH = "match"
+    NO_MATCH = "no_match"
+    AMBIGUOUS = "ambiguous"  # the second person is too close to the first
+
+
+class KnownPerson(BaseModel):
+    """An enrolled person and the rights that go with the face."""
+
+    id: str
+    name: str
+    groups: list[str]
+    valid_from: datetime | None
+    valid_until: datetime | None
+    valid: bool = Field(description="whether now lies between both; `decision` is about the face alone")
+
+    @staticmethod
+    def of(record: PersonRecord) -> "KnownPerson":
+        """Return the answer for a record."""
+        now, fields = datetime.now(UTC), record.fields
+        begun = fields.valid_from is None or fields.valid_from <= now
+        return KnownPerson(
+            id=record.id,
+            name=fields.name,
+            groups=sorted(fields.groups),
+            valid_from=fields.valid_from,
+            valid_until=fields.valid_until,
+            valid=begun and (fields.valid_until is None or now < fields.valid_until),
+        )
+
+
+class Candidate(BaseModel):
+    """Somebody whom the face may show."""
+
+    person: KnownPerson
+    similarity: float = Field(description="cosine to the person's nearest template, -1 to 1")
+
+
+class IdentificationRead(BaseModel):
+    """Who is on the photo, as a door would judge it by this one look."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "decision": "match",
+                    "candidates": [
+                        {
+                            "person": {
+                                "id": "per_1f0c6f4b5a0d4e2b9c7a",
+                                "name": "Eileen Collins",
+                                "groups": ["residents"],
+                                "valid_from": None,
+                                "valid_until": "2030-12-31T23:00:00Z",
+                                "valid": True,
+                            },
+                            "similarity": 0.7316,
+                        }
+                    ],
+                    "threshold": 0.5461,
+                    "margin": 0.4102,
+                    "least_margin": 0.05,
+                    "templates": 312,
+                    "quality": 0.87,
+                }
+            ]
+        }
+    )
+
+    decision: Outcome
+    candidates: list[Candidate] = Field(description="best first; with `match` the first one is meant")
+    threshold: float = Field(description="similarity from which a face matches, with so many templates")
+    margin: float | None = Field(description="how far the second person is behind; null when there is none")
+    least_margin: float = Field(description="less is ambiguous")
+    templates: int = Field(description="that were compared")
+    quality: float = Field(description="of the photo, 0 to 1")
+
+
+class VerificationRead(BaseModel):
+    """Whether the photo shows the person."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"same_person": True, "similarity": 0.7316, "threshold": 0.5461, "templates": 2, "quality": 0.87}
+            ]
+        }
+    )
+
+    same_person: bool
+    similarity: float | None = Field(description="cosine to the nearest template; null when the person has none")
+    threshold: float
+    templates: int = Field(description="of the person")
+    quality: float = Field(description="of the photo, 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search has found."""
+
+    templates: int  # that were compared
+    ranked: list[tuple[str, float]]  # every person and the similarity of the nearest template, best first
+    best: list[Candidate]
+
+    @property
+    def margin(self) -> float | None:
+        return self.ranked[0][1] - self.ranked[1][1] if len(self.ranked) > 1 else None
+
+    def decide(self, threshold: float) -> Outcome:
+        """Return what a door would make of it."""
+        if not self.ranked or self.ranked[0][1] < threshold:
+            return Outcome.NO_MATCH
+        return Outcome.MATCH if self.margin is None or self.margin >= MARGIN else Outcome.AMBIGUOUS
+
+
+@router.post("/identifications", dependencies=OPERATE, responses=documented(*REFUSALS))
+def identify_face(
+    services: Serving,
+    building: BuildingId,
+    photo: Upload,
+    actor: Acting,
+    candidates: Annotated[int, Query(ge=1, le=20, description="how many at most")] = 3,
+) -> IdentificationRead:
+    """Say who is on a photo. Nothing is stored but that it was asked, and whom it found."""
+    with services.store.reading() as session:
+        buildings.get(session, building)
+    with services.turnstile.turn():
+        face = _embedded(services, photo)
+        found = _search(services, building, face.vector, candidates)
+    threshold = services.embedder.threshold(found.templates, services.target_fpir)
+    decision = found.decide(threshold)
+    with services.store.session() as session:
+        target = found.ranked[0][0] if decision is Outcome.MATCH else ""
+        detail = {"decision": decision.value, "templates": found.templates}
+        audit.add(session, actor, "face.identified", building=building, target=target, detail=detail)
+    return IdentificationRead(
+        decision=decision,
+        candidates=found.best,
+        threshold=round(threshold, 4),
+        margin=None if found.margin is None else round(found.margin, 4),
+        least_margin=MARGIN,
+        templates=found.templates,
+        quality=round(face.quality.score, 4),
+    )
+
+
+@router.post("/persons/{person}/verifications", dependencies=OPERATE, responses=documented(*REFUSALS))
+def verify_face(services: Serving, building: BuildingId, person: Id, photo: Upload, actor: Acting) -> VerificationRead:
+    """Say whether a photo shows this person. Nothing is stored but that it was asked, and what came of it."""
+    with services.store.reading() as session:
+        people.get(session, building, person)
+    with services.turnstile.turn():
+        face = _embedded(services, photo)
+    with services.store.reading() as session:
+        templates = galleries.templates_of(session, building, person, services.embedder.card.id)
+    similarity = max(_similarities(templates, face.vector), default=None)
+    threshold = services.embedder.threshold(len(templates), services.target_fpir)
+    same = similarity is not None and similarity >= threshold
+    with services.store.session() as session:
+        audit.add(session, actor, "face.verified", building=building, target=person, detail={"same_person": same})
+    return VerificationRead(
+        same_person=same,
+        similarity=None if similarity is None else round(similarity, 4),
+        threshold=round(threshold, 4),
+        templates=len(templates),
+        quality=round(face.quality.score, 4),
+    )
+
+
+def _embedded(services: Services, photo: Upload) -> Enrolment:
+    """Return the one usable face of an upload."""
+    return enrol(read_photo(photo.file.read(MAX_BYTES + 1)), services.finder, services.embedder)
+
+
+def _search(services: Services, building: str, vector: Array, candidates: int) -> _Found:
+    """Compare a face with every template of the building."""
+    with services.store.reading() as session:
+        known = galleries.changes_since(session, building, 0, services.embedder.card.id)
+        nearest: dict[str, float] = {}
+        for owner, similarity in zip(known.owners, _similarities(known.vectors, vector), strict=True):
+            nearest[owner] = max(similarity, nearest.get(owner, -1.0))
+        ranked = sorted(nearest.items(), key=lambda entry: (-entry[1], entry[0]))
+        best = [
+            Candidate(person=KnownPerson.of(people.get(session, building, person)), similarity=round(similarity, 4))
+            for person, similarity in ranked[:candidates]
+        ]
+    return _Found(len(known.owners), ranked, best)
+
+
+def _similarities(templates: Array, vector: Array) -> list[float]:
+    """Return the cosine to each template (n, d); nothing of them stays in this process's memory."""
+    if not len(templates):
+        return []
+    found: list[float] = (templates @ vector).clip(-1, 1).tolist()
+    templates.fill(0)
+    return found

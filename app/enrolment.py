@@ -1,0 +1,262 @@
+"""Bulk enrolment: hundreds of photos, each judged, compared with everybody enrolled, and told what came of it.
+
+Judging costs a tenth of a second and runs in threads; what follows from it happens in order, one short transaction a
+photo. There is no state besides the store: a photo is known again by the SHA-256 of its file, a person by the external
+id or else by the exact name, so a run that was cut off is simply run again.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from sqlalchemy.orm import Session
+
+from app.errors import ConflictError, NotFoundError, PhotoError
+from app.lookalikes import Lookalikes
+from app.photos import Enrolment, Photo, enrol, read_photo
+from app.store import audit, enrolments, people
+from app.store.audit import Actor
+from app.store.engine import Store
+from app.store.records import NewPhoto, PersonFields
+from app.types import Array
+from app.vision.embedder import Embedder
+from app.vision.faces import FaceFinder
+
+# False-match rates of the embedder's card. Two people who are more alike than this are one person until somebody says
+# otherwise; two photos less alike than that are of two people.
+SAME_RATE = 1e-6
+ALIKE_RATE = 1e-2
+
+
+class Outcome(StrEnum):
+    """What came of a photo. Stable: programs match on these codes."""
+
+    ENROLLED = "enrolled"
+    ALREADY_ENROLLED = "already_enrolled"  # the same file of the same person
+    DUPLICATE = "duplicate"  # the file or the face is another person's
+    UNUSABLE = "unusable"  # the photo cannot be used, or does not show this person
+    FAILED = "failed"  # it could not be tried
+
+
+FINE = frozenset({Outcome.ENROLLED, Outcome.ALREADY_ENROLLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One photo of one person. Several photos of a person are several of these, one after the other."""
+
+    fields: PersonFields
+    file: str  # as people know it: a path in the folder, table or archive
+    read: Callable[[], bytes] = field(repr=False)  # may raise OSError
+    trouble: tuple[str, ...] = ()  # reason codes why it cannot be tried
+    position: int = 0  # in its source
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A photo after the nets have looked at it."""
+
+    digest: str = ""  # SHA-256 hex of the file
+    photo: Photo | None = None  # None: refused, or known by its digest
+    face: Enrolment | None = None
+    refused: tuple[str, ...] = ()
+    outcome: Outcome = Outcome.UNUSABLE  # what a refusal means
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a photo."""
+
+    file: str
+    name: str
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()  # problem codes of photos, quality codes, and those of `Enroller`
+    person: str | None = None  # id of whom the photo was meant for, when there is such a person
+    other: str | None = None  # id of whom it looks like or belongs to
+    similarity: float | None = None  # to `other`, or to the person's own photos
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How strict enrolment is."""
+
+    target_fpir: float  # of the doors: what they take for a match
+    accept_duplicates: bool = False  # twins: enrol a face that looks like somebody else's
+    dry_run: bool = False  # say what would come of it, change nothing
+
+
+class Enroller:
+    """Enrols into one building. Any thread may judge, one settles.
+
+    Reasons besides those of photos: ``duplicate_file``, ``duplicate_face``, ``not_the_same_person``,
+    ``ambiguous_name``, ``unreadable_file``, ``changed_meanwhile``, and as a warning beside ``enrolled`` ``looks_like``:
+    doors see two people in such a face and may let in neither.
+    """
+
+    def __init__(self, building: str, finder: FaceFinder, embedder: Embedder, actor: Actor, terms: Terms) -> None:
+        self._building = building
+        self._finder = finder
+        self._embedder = embedder
+        self._actor = actor
+        self._terms = terms
+        self._enrolled: frozenset[str] = frozenset()  # digests when the run began: the nets need not look again
+        self._known = Lookalikes(building, embedder.card.id, embedder.dimension)
+        self._planned: dict[str, str] = {}  # of a dry run: digest -> person
+
+    def begin(self, session: Session) -> None:
+        """Learn who is enrolled."""
+        self._enrolled = enrolments.digests(session, self._building)
+        self._known.follow(session)
+
+    def judge(self, submission: Submission) -> Judged:
+        """Read a photo and let the nets look at it."""
+        if submission.trouble:
+            return Judged(refused=submission.trouble, outcome=Outcome.FAILED)
+        try:
+            data = submission.read()
+        except OSError:
+            return Judged(refused=("unreadable_file",), outcome=Outcome.FAILED)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest in self._enrolled:
+            return Judged(digest)
+        try:
+            photo = read_photo(data)
+            return Judged(digest, photo, enrol(photo, self._finder, self._embedder))
+        except PhotoError as error:
+            return Judged(digest, refused=(error.code, *error.reasons))
+
+    def settle(self, session: Session, submission: Submission, judged: Judged) -> Result:
+        """Decide about a judged photo and store it with its person, all in the caller's transaction.
+
+        Raises:
+            NotFoundError: there is no such building.
+            ConflictError: somebody else changed the same person at this moment.
+        """
+        fields = submission.fields
+        persons = self._persons(session, fields)
+        person = persons[0] if len(persons) == 1 else None
+        about = Result(submission.file, fields.name, Outcome.ENROLLED, person=person)
+        hindered = judged.refused if judged.outcome == Outcome.FAILED else ()
+        if len(persons) > 1 and not hindered:
+            hindered = ("ambiguous_name",)
+        if hindered:
+            return replace(about, outcome=Outcome.FAILED, reasons=hindered)
+        result = self._decide(session, judged, about)
+        if result.outcome != Outcome.ENROLLED:
+            return result
+        if self._terms.dry_run:
+            self._pretend(person or _plan(fields), judged)
+            return result
+        return self._store(session, fields, judged, result)
+
+    def _persons(self, session: Session, fields: PersonFields) -> list[str]:
+        """Return who may be meant, one of them locked, and then the building."""
+        found = enrolments.find(session, self._building, fields)
+        if len(found) == 1:
+            people.locked(session, self._building, found[0])
+        enrolments.lock(session, self._building)
+        found = found or enrolments.find(session, self._building, fields)
+        self._known.follow(session)
+        planned = _plan(fields)
+        return found or ([planned] if planned in self._planned.values() else [])
+
+    def _decide(self, session: Session, judged: Judged, about: Result) -> Result:
+        owner = self._planned.get(judged.digest) or enrolments.owner(session, self._building, judged.digest)
+        if owner is not None:
+            if owner == about.person:
+                return replace(about, outcome=Outcome.ALREADY_ENROLLED)
+            return replace(about, outcome=Outcome.DUPLICATE, reasons=("duplicate_file",), other=owner)
+        if judged.refused:
+            return replace(about, outcome=Outcome.UNUSABLE, reasons=judged.refused)
+        if judged.face is None:
+            return replace(about, outcome=Outcome.FAILED, reasons=("changed_meanwhile",))
+        return self._compare(judged.face.vector, about)
+
+    def _compare(self, vector: Array, about: Result) -> Result:
+        """Decide by the face: is it somebody else's, is it this person's?"""
+        other, similarity = self._known.nearest(vector, but=about.person)
+        likeness = replace(about, other=other, similarity=round(similarity, 4))
+        if similarity >= self._embedder.similarity_at(SAME_RATE) and not self._terms.accept_duplicates:
+            return replace(likeness, outcome=Outcome.DUPLICATE, reasons=("duplicate_face",))
+        own = None if about.person is None else self._known.likeness(vector, about.person)
+        if own is not None and own < self._embedder.similarity_at(ALIKE_RATE):
+            unlike = ("not_the_same_person",)
+            return replace(about, outcome=Outcome.UNUSABLE, reasons=unlike, similarity=round(own, 4))
+        if similarity >= self._embedder.threshold(len(self._known) + 1, self._terms.target_fpir):
+            return replace(likeness, reasons=("looks_like",))
+        return about
+
+    def _pretend(self, person: str, judged: Judged) -> None:
+        assert judged.face is not None
+        self._planned[judged.digest] = person
+        self._known.add(person, judged.face.vector)
+
+    def _store(self, session: Session, fields: PersonFields, judged: Judged, result: Result) -> Result:
+        assert judged.photo is not None and judged.face is not None
+        person = result.person
+        if person is None:
+            person = people.create(session, self._building, fields).id
+            audit.add(session, self._actor, "person.created", building=self._building, target=person)
+        photo = judged.photo
+        new = NewPhoto(
+            photo.encoded,
+            photo.media_type,
+            photo.width,
+            photo.height,
+            judged.face.quality.score,
+            judged.digest,
+            origin="import",
+        )
+        stored = people.add_photo(
+            session, self._building, person, new, embedder=self._embedder.card.id, vector=judged.face.vector
+        )
+        told = {"photo": stored.id, "origin": stored.origin}
+        audit.add(session, self._actor, "photo.added", building=self._building, target=person, detail=told)
+        return replace(result, person=person)
+
+
+def settle(
+    store: Store, enroller: Enroller, submission: Submission, looked: Judged, note: Callable[[Session, Result], None]
+) -> Result:
+    """Settle a judged photo in a transaction of its own.
+
+    Args:
+        note: told of the result in the same transaction; what it raises undoes all.
+    """
+    try:
+        with store.session() as session:
+            result = enroller.settle(session, submission, looked)
+            note(session, result)
+    except (ConflictError, NotFoundError):  # somebody renamed or erased the person at this moment
+        result = Result(submission.file, submission.fields.name, Outcome.FAILED, ("changed_meanwhile",))
+        with store.session() as session:
+            note(session, result)
+    return result
+
+
+def judged(enroller: Enroller, submissions: Iterable[Submission], threads: int) -> Iterator[tuple[Submission, Judged]]:
+    """Judge in threads and yield in order; at most two photos a thread wait in memory."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="judge") as pool:
+        waiting: deque[tuple[Submission, Future[Judged]]] = deque()
+        try:
+            for submission in submissions:
+                waiting.append((submission, pool.submit(enroller.judge, submission)))
+                if len(waiting) > 2 * threads:
+                    yield _first(waiting)
+            while waiting:
+                yield _first(waiting)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _first(waiting: deque[tuple[Submission, Future[Judged]]]) -> tuple[Submission, Judged]:
+    submission, future = waiting.popleft()
+    return submission, future.result()
+
+
+def _plan(fields: PersonFields) -> str:
+    """Return what stands for a person whom a dry run would add."""
+    return f"new {fields.external_id or fields.name}"

@@ -1,0 +1,57 @@
+"""Whom a new face looks like among the enrolled of one building, while more of them are being enrolled."""
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from app.store import galleries
+from app.types import Array
+
+
+class Lookalikes:
+    """All templates of a building, row by row; unlike a gallery it can leave one person out.
+
+    Args:
+        embedder: id of the net that made the templates.
+        dimension: length of a template.
+    """
+
+    def __init__(self, building: str, embedder: str, dimension: int) -> None:
+        self._building = building
+        self._embedder = embedder
+        self._sequence = 0
+        self._owners = np.zeros(0, object)  # (n,) person ids
+        self._vectors = np.zeros((0, dimension), np.float32)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def follow(self, session: Session) -> None:
+        """Take in what changed in the building, whoever changed it."""
+        changes = galleries.changes_since(session, self._building, self._sequence, self._embedder)
+        stay = np.array([owner not in changes.changed for owner in self._owners], bool)
+        self._owners, self._vectors = self._owners[stay], self._vectors[stay]
+        if changes.owners:
+            self._append(changes.owners, changes.vectors)
+        self._sequence = changes.sequence
+
+    def add(self, person: str, vector: Array) -> None:
+        """Take in one template, (d,) of unit length."""
+        self._append((person,), vector[None])
+
+    def nearest(self, vector: Array, but: str | None) -> tuple[str | None, float]:
+        """Return the person other than `but` who is most similar, and the similarity; None and -1 without any."""
+        others = self._owners != but
+        if not others.any():
+            return None, -1.0
+        similarities = self._vectors[others] @ vector
+        row = int(similarities.argmax())
+        return str(self._owners[others][row]), float(similarities[row])
+
+    def likeness(self, vector: Array, person: str) -> float | None:
+        """Return the similarity to the most similar template of a person; None when there is none."""
+        own = self._vectors[self._owners == person]
+        return float((own @ vector).max()) if len(own) else None
+
+    def _append(self, owners: tuple[str, ...], vectors: Array) -> None:
+        self._owners = np.concatenate((self._owners, np.array(owners, object)))
+        self._vectors = np.concatenate((self._vectors, vectors))

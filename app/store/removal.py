@@ -1,0 +1,105 @@
+"""Taking a person out of every table, in one transaction. What must follow outside of it is `app.store.erasure`'s."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Delete, Select, Update, delete, func, insert, literal, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.store import audit, buildings, idempotency, operations, people
+from app.store.clock import now
+from app.store.records import Removed
+from app.store.tables import (
+    Correction,
+    EventRow,
+    PersonRow,
+    Photo,
+    Portrait,
+    Snapshot,
+    StreamRemoval,
+    Template,
+    Tombstone,
+    UtcTime,
+)
+
+
+def remove_person(session: Session, building: str, person: str, actor: audit.Actor) -> Removed:
+    """Delete a person with photos and templates, and take person and pictures out of all events.
+
+    An event that a correction says was this person loses its pictures too. A tombstone keeps the person from coming
+    back with a backup; the events that the stream has under the person's name are noted in `stream_removals`.
+
+    Raises:
+        NotFoundError: there is none of this id in this building.
+    """
+    people.locked(session, building, person)  # an event about this person that is being stored comes first
+    moment = now(session)
+    photos, templates = _count(session, Photo.id, person), _count(session, Template.id, person)
+    named = select(EventRow.id).where(EventRow.person_id == person)
+    shown = [EventRow.person_id == person, EventRow.id.in_(_corrected(person))]
+    pictured = select(EventRow.id).where(or_(*shown))
+    snapshots = _rows(session, delete(Snapshot).where(Snapshot.event_id.in_(pictured)), Snapshot.event_id)
+    portraits = _rows(session, delete(Portrait).where(Portrait.event_id.in_(pictured)), Portrait.event_id)
+    said = or_(Correction.person_id == person, Correction.event_id.in_(named))
+    emptied = update(Correction).where(said).values(person_id=None, note="")
+    corrections = _rows(session, emptied, Correction.event_id)
+    _note_entries(session, named, moment)
+    anonymous = update(EventRow).where(EventRow.person_id == person).values(person_id=None)
+    events = _rows(session, anonymous, EventRow.id)
+    replies = idempotency.forget(session, f"/v1/buildings/{building}/persons/{person}")
+    items = operations.forget(session, person)
+    session.execute(delete(PersonRow).where(PersonRow.id == person))
+    session.merge(Tombstone(person_id=person, building_id=building, erased_at=moment))
+    sequence = buildings.raise_sequence(session, building, person)
+    removed = Removed(
+        building,
+        person,
+        sequence,
+        moment,
+        photos,
+        templates,
+        events=events,
+        snapshots=snapshots,
+        portraits=portraits,
+        corrections=corrections,
+        replies=replies,
+        operation_items=items,
+    )
+    audit.add(session, actor, "person.erased", building=building, target=person, detail=_counts(removed))
+    return removed
+
+
+def remove_photo(session: Session, building: str, person: str, photo: str, actor: audit.Actor) -> Removed:
+    """Delete one photo with its templates.
+
+    Raises:
+        NotFoundError: the person has none of this id, or there is no such person in this building.
+    """
+    templates = session.scalar(select(func.count(Template.id)).where(Template.photo_id == photo)) or 0
+    sequence = people.delete_photo(session, building, person, photo)
+    replies = idempotency.forget(session, f"/v1/buildings/{building}/persons/{person}/photos/{photo}")
+    audit.add(session, actor, "photo.erased", building=building, target=photo, detail={"person": person})
+    return Removed(building, person, sequence, now(session), 1, templates, whole=False, replies=replies)
+
+
+def _corrected(person: str) -> Select[Any]:
+    return select(Correction.event_id).where(Correction.person_id == person)
+
+
+def _note_entries(session: Session, named: Select[Any], moment: datetime) -> None:
+    rows = named.add_columns(literal(moment, UtcTime()))
+    session.execute(insert(StreamRemoval).from_select(["event_id", "at"], rows))
+
+
+def _count(session: Session, column: InstrumentedAttribute[Any], person: str) -> int:
+    owner: ColumnElement[str] = column.class_.person_id
+    return session.scalar(select(func.count(column)).where(owner == person)) or 0
+
+
+def _rows(session: Session, change: Delete | Update, key: InstrumentedAttribute[Any]) -> int:
+    return len(session.scalars(change.returning(key)).all())
+
+
+def _counts(removed: Removed) -> dict[str, int]:
+    names = ("photos", "templates", "events", "snapshots", "portraits", "corrections")
+    return {name: getattr(removed, name) for name in names}

@@ -1,0 +1,167 @@
+"""What codes mean to people. Every decision, reason, state and entry of the audit trail has its plain words here."""
+
+from app.store.audit import AuditRecord
+from app.store.records import CameraRecord, EventRecord, Forgotten, InStream, Remains, Scope, Verdict
+from app.types import AccessEvent, CameraState, Decision, Reason
+
+DECISIONS = {
+    Decision.GRANTED: "May enter",
+    Decision.DENIED: "May not enter",
+    Decision.UNKNOWN: "Stranger",
+    Decision.UNDECIDED: "Not sure",
+}
+DECISION_HELP = {
+    Decision.GRANTED: "known, with the right to enter",
+    Decision.DENIED: "known, without the right to enter",
+    Decision.UNKNOWN: "like nobody who is enrolled",
+    Decision.UNDECIDED: "no face was good enough to say",
+}
+REASONS = {
+    Reason.FACE_TOO_SMALL: "The face is too small in the picture.",
+    Reason.LOW_DETECTION_SCORE: "The face is hard to make out.",
+    Reason.BLURRED: "The face is blurred.",
+    Reason.EXTREME_POSE: "The face is turned away.",
+    Reason.FRAME_EDGE: "The face is cut off at the edge of the picture.",
+    Reason.TOO_DARK: "The face is too dark.",
+    Reason.NO_FACE: "No face was seen.",
+    Reason.SEVERAL_FACES: "There is more than one face.",
+    Reason.MATCHED: "The face matches the photos of this person.",
+    Reason.BELOW_THRESHOLD: "The face is not similar enough to anybody who is enrolled.",
+    Reason.AMBIGUOUS: "The face is about as similar to a second person.",
+    Reason.VOTES_DISAGREE: "The pictures of this visit do not agree on one person.",
+    Reason.TOO_FEW_SHOTS: "The face was seen too briefly.",
+    Reason.GROUP_NOT_ALLOWED: "None of the person's groups may enter here.",
+    Reason.NOT_YET_VALID: "The person's right to enter has not begun yet.",
+    Reason.EXPIRED: "The person's right to enter has ended.",
+    Reason.ELSEWHERE_IN_PICTURE: "The same person is somewhere else in the same picture.",
+    Reason.GALLERY_STALE: "Cardea could not make sure that its list of persons is up to date, so it let nobody in.",
+}
+STATES = {
+    CameraState.ONLINE: "Online",
+    CameraState.OFFLINE: "Cannot be reached",
+    CameraState.AUTH_FAILED: "Password refused",
+    CameraState.STALLED: "Picture stands still",
+    CameraState.NO_VIDEO: "No usable video",
+}
+UNWATCHED, OFF = "Waiting for a picture", "Switched off"
+SCOPES = {
+    Scope.OPERATOR: "may see and change everything",
+    Scope.VIEWER: "may see everything, change nothing",
+    Scope.DEVICE: "receives events, for door controllers",
+}
+STAGES = {
+    "decode": "Decode the video",
+    "stem": "First glance",
+    "gate": "Has anything changed?",
+    "tail": "Look for people",
+    "faces": "Find faces",
+    "embed": "Compare faces",
+    "other": "Everything else",
+}
+FORGOTTEN = {
+    Forgotten.CONFIRMED: "has confirmed it",
+    Forgotten.LEASE_ENDED: "has stopped, and decides nothing any more",
+    Forgotten.UNCONFIRMED: "has not confirmed it yet",
+}
+REMAINS = {
+    Remains.NONE: "Nothing readable is left.",
+    Remains.IN_LOG: "Names may be left in its log until the next erasure. Pictures are sealed.",
+    Remains.UNTIL_LOG_TURNS: "Names may be left in its log until that is reused. Pictures are sealed.",
+    Remains.UNTIL_VACUUM: "Names may be left until the database cleans up. Pictures are sealed.",
+}
+IN_STREAM = {
+    InStream.REMOVED: "Nothing is left.",
+    InStream.UNTIL_REWRITE: "Nothing can be read; its files are written anew later.",
+    InStream.PENDING: "It does not answer now; it is cleaned as soon as it does.",
+}
+ACTIONS = {
+    "login.accepted": "logged in",
+    "login.refused": "was refused at log-in",
+    "login.ended": "logged out",
+    "key.created": "made a key",
+    "key.refused": "sent a key that is not valid",
+    "key.revoked": "revoked a key",
+    "key.changed": "changed a key",
+    "building.created": "added a building",
+    "building.updated": "changed a building",
+    "person.created": "added a person",
+    "person.updated": "changed a person",
+    "person.erased": "erased a person",
+    "photo.added": "added a photo",
+    "photo.erased": "erased a photo",
+    "camera.created": "added a camera",
+    "camera.updated": "changed a camera",
+    "camera.deleted": "removed a camera",
+    "camera.checked": "tested a camera's source",
+    "event.corrected": "corrected an event",
+    "correction.deleted": "took back a correction",
+    "event.exported": "exported events",
+}
+NOUNS = ("login", "key", "building", "person", "photo", "camera", "event", "correction")
+
+
+def headline(record: EventRecord) -> str:
+    """Return an access event in a few words."""
+    event = record.event
+    assert isinstance(event, AccessEvent)
+    name = event.person_name or "Somebody who was erased"
+    match event.decision:
+        case Decision.GRANTED:
+            return f"{name} may enter"
+        case Decision.DENIED:
+            return f"{name} may not enter"
+        case Decision.UNKNOWN:
+            return "A stranger"
+        case Decision.UNDECIDED:
+            return "Somebody who could not be recognised"
+
+
+def correction(verdict: Verdict, was: str, truly: str | None) -> str:
+    """Return what was said about an event later.
+
+    Args:
+        was: whom the event names.
+        truly: who it was, if that was said.
+    """
+    match verdict:
+        case Verdict.WRONG_PERSON:
+            return f"This was not {was}" + (f" but {truly}." if truly else ".")
+        case Verdict.IS_PERSON:
+            return f"This was {truly or 'somebody who was erased'}."
+        case Verdict.NOT_A_PERSON:
+            return "Nobody stood there."
+
+
+def camera_state(camera: CameraRecord) -> str:
+    """Return what a camera does, in two or three words."""
+    if not camera.fields.enabled:
+        return OFF
+    state = live_state(camera)
+    return UNWATCHED if state is None else STATES[state]
+
+
+def camera_mood(camera: CameraRecord) -> str:
+    """Return ``good``, ``wait``, ``off`` or ``bad``, for the colour beside the words."""
+    if not camera.fields.enabled:
+        return "off"
+    state = live_state(camera)
+    if state is None:
+        return "wait"
+    return "good" if state is CameraState.ONLINE else "bad"
+
+
+def live_state(camera: CameraRecord) -> CameraState | None:
+    """Return the state that somebody vouches for now."""
+    return None if camera.owner is None else camera.state
+
+
+def action(entry: AuditRecord) -> str:
+    """Return what somebody did."""
+    return ACTIONS.get(entry.action, entry.action.replace(".", " ").replace("_", " "))
+
+
+def actor(entry: AuditRecord) -> str:
+    """Return who did it."""
+    if entry.actor.kind in ("key", "session"):
+        return entry.actor.name
+    return {"command": f"Command {entry.actor.name}", "system": "Cardea itself"}.get(entry.actor.kind, "Somebody")
