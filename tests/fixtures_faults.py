@@ -55,13 +55,13 @@ class House:
 
 
 def repeated_visits(
-    portrait: Image, finder: FaceFinder, path: Path, size: tuple[int, int], codec: str, seconds: float = 4.0
+    portrait: Image, finder: FaceFinder, path: Path, size: tuple[int, int], codec: str, present: float, absent: float
 ) -> Clip:
-    """A clip in which the resident comes once, for so many seconds, with three empty ones before and after."""
+    """A clip in which the resident comes once, with half of the seconds of absence before and half after."""
     scene = hallway(*size)
     person = cut_out(portrait, finder.find(portrait).boxes[0])
-    empty = round(3 * FPS)
-    frames = chain(repeat(scene, empty), visit(person, scene, seconds, FPS), repeat(scene, empty))
+    empty = round(absent / 2 * FPS)
+    frames = chain(repeat(scene, empty), visit(person, scene, present, FPS), repeat(scene, empty))
     encode(noisy(frames, seed=2), path, FPS, codec)
     return Clip.load(path)
 
@@ -83,8 +83,8 @@ def visit_clips(
     folder = tmp_path_factory.mktemp("visits")
     portrait = resident(portrait_files)
     return [
-        repeated_visits(portrait, face_nets[0], folder / "plain.mp4", (640, 480), "h264"),
-        repeated_visits(portrait, face_nets[0], folder / "other.mp4", (512, 384), "hevc"),
+        repeated_visits(portrait, face_nets[0], folder / "plain.mp4", (640, 480), "h264", 4, 6),
+        repeated_visits(portrait, face_nets[0], folder / "other.mp4", (512, 384), "hevc", 4, 6),
     ]
 
 
@@ -94,9 +94,9 @@ def brisk_clip(
     portrait_files: dict[str, bytes],
     face_nets: tuple[FaceFinder, Embedder],
 ) -> Clip:
-    """The resident comes every eight seconds."""
+    """A visit every seven seconds, each one event: absences are longer than a visit may be interrupted."""
     path = tmp_path_factory.mktemp("brisk") / "visit.mp4"
-    return repeated_visits(resident(portrait_files), face_nets[0], path, (640, 480), "h264", seconds=2.0)
+    return repeated_visits(resident(portrait_files), face_nets[0], path, (640, 480), "h264", 2, 5)
 
 
 @contextmanager

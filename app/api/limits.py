@@ -7,6 +7,7 @@ caller has n times as much.
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,13 +53,14 @@ class Taken:
 class RateLimiter:
     """Counts in moving windows. Threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock  # seconds
         self._lock = threading.Lock()
         self._taken: dict[tuple[Name, str], deque[float]] = {}
 
     def take(self, name: Name, caller: str) -> Taken:
         """Ask for one more for a caller: a key's id or an address. What is refused does not count."""
-        limit, moment = LIMITS[name], time.monotonic()
+        limit, moment = LIMITS[name], self._clock()
         with self._lock:
             if len(self._taken) > CALLERS:
                 self._sweep(moment)

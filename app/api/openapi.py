@@ -51,6 +51,9 @@ def describe(app: FastAPI, version: str) -> dict[str, Any]:
     components.pop("ValidationError", None)
     problem = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
     components |= problem.pop("$defs") | {"ProblemBody": problem}
+    for schema in components.values():
+        if "examples" in schema:
+            schema["examples"] = [_whole(shown, schema, components) for shown in schema["examples"]]
     for operations in document["paths"].values():
         for method, operation in operations.items():
             _add_problems(operation, method)
@@ -115,6 +118,22 @@ def _example(schema: dict[str, Any], components: dict[str, Any]) -> Any:
         parts = {name: _part(part, components) for name, part in schema["properties"].items()}
         return None if None in parts.values() else parts
     return None
+
+
+def _whole(example: Any, schema: dict[str, Any], components: dict[str, Any]) -> Any:
+    """Put the nulls back that the framework has dropped from an example: what is required and left out was one."""
+    if "$ref" in schema:
+        return _whole(example, components[schema["$ref"].rpartition("/")[2]], components)
+    if "anyOf" in schema and example is not None:
+        return _whole(example, schema["anyOf"][0], components)  # the other one is null
+    if isinstance(example, list):
+        return [_whole(item, schema.get("items", {}), components) for item in example]
+    if not isinstance(example, dict):
+        return example
+    parts = {
+        name: _whole(value, schema.get("properties", {}).get(name, {}), components) for name, value in example.items()
+    }
+    return dict.fromkeys(schema.get("required", [])) | parts
 
 
 def _part(schema: dict[str, Any], components: dict[str, Any]) -> Any:

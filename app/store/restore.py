@@ -59,7 +59,7 @@ class _Before:
     used: bool = False
     epoch: int = 0
     sequence: int = 0
-    persons: set[tuple[str, str]] = field(default_factory=set)  # building and person
+    persons: set[tuple[str, str]] = field(default_factory=set)  # building and person that a gallery may hold
     erased: Erased = field(default_factory=dict)
     revoked: dict[str, Any] = field(default_factory=dict)  # key -> time
 
@@ -125,8 +125,9 @@ def _before(connection: Connection, store: Store) -> _Before:
     tables = there.tables
     before.epoch = _epoch(connection, tables["cameras"], tables["events"])
     before.sequence = connection.scalar(select(func.max(tables["buildings"].c.gallery_sequence))) or 0
-    persons = tables["persons"]
-    before.persons = {(row[0], row[1]) for row in connection.execute(select(persons.c.building_id, persons.c.id))}
+    persons, changes = tables["persons"].c, tables["gallery_changes"].c
+    for query in (select(persons.building_id, persons.id), select(changes.building_id, changes.person_id)):
+        before.persons |= {(building, person) for building, person in connection.execute(query)}
     if "tombstones" in tables:
         with _session(connection, store) as session:
             before.erased = tombstones.listing(session)

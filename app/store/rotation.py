@@ -143,8 +143,8 @@ def _rows(session: Session) -> Counter[str]:
     """Count the sealed values of each key."""
     counts: Counter[str] = Counter()
     for place in PLACES:
-        query = select(place.key, func.count()).where(place.column.is_not(None)).group_by(place.key)
-        for key, number in session.execute(query):
+        keys = select(place.key.label("key")).where(place.column.is_not(None)).subquery()
+        for key, number in session.execute(select(keys.c.key, func.count()).group_by(keys.c.key)):
             counts[bytes(key).hex()] += number
     return counts
 

@@ -23,10 +23,15 @@ class Files(StaticFiles):
         return response
 
 
+def pages() -> APIRouter:
+    """Return all pages."""
+    made = APIRouter(include_in_schema=False)
+    for module in (login, doors, events, persons, pictures, cameras, live, performance, audit, keys):
+        made.include_router(module.router)
+    return made
+
+
 def add_dashboard(app: FastAPI) -> None:
     """Add the pages to the server. They are no part of the API's description."""
-    pages = APIRouter(include_in_schema=False)
-    for module in (login, doors, events, persons, pictures, cameras, live, performance, audit, keys):
-        pages.include_router(module.router)
-    app.include_router(pages, include_in_schema=False)
+    app.include_router(pages(), include_in_schema=False)
     app.mount("/static", Files(directory=STATIC), name="static")

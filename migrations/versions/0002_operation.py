@@ -73,6 +73,11 @@ def _columns() -> None:
     op.add_column("buildings", _number("event_days", nullable=True))
     op.add_column("buildings", _number("snapshot_days", nullable=True))
     op.add_column("buildings", sa.Column("revision", sa.Integer(), nullable=False, server_default=one))
+    # A new installation keeps pictures for a month and events for a year; one that is in use keeps what it has.
+    op.execute(
+        "UPDATE buildings SET event_days = 365, snapshot_days = 30 WHERE NOT EXISTS (SELECT 1 FROM api_keys) "
+        "AND NOT EXISTS (SELECT 1 FROM cameras) AND NOT EXISTS (SELECT 1 FROM persons)"
+    )
     op.add_column("persons", _time("consent_at", nullable=True))
     op.add_column("persons", _text("consent_note", 500, nullable=True))
     op.add_column("persons", _time("erase_on", nullable=True))

@@ -62,6 +62,13 @@ def write(store: Store, path: Path) -> Path:
 
 
 @pytest.fixture
+def small(sqlite_url: str) -> Iterator[Store]:
+    """A store on SQLite, for what does not depend on the kind."""
+    with contextlib.closing(store_at(sqlite_url)) as made:
+        yield made
+
+
+@pytest.fixture
 def empty(tmp_path: Path) -> Iterator[Store]:
     """A store whose SQLite file is not there yet."""
     with contextlib.closing(store_at(f"sqlite:///{tmp_path / 'new' / 'cardea.db'}")) as made:
@@ -87,9 +94,9 @@ def test_a_backup_moves_to_the_other_kind_and_back(
             enrol(store, "Cleo", 3)  # the numbers of new rows go on after the old ones
 
 
-def test_nothing_readable_of_a_face_lies_in_the_file(store: Store, tmp_path: Path) -> None:
-    fill(store)
-    with zipfile.ZipFile(write(store, tmp_path / "backup.zip")) as file:
+def test_nothing_readable_of_a_face_lies_in_the_file(small: Store, tmp_path: Path) -> None:
+    fill(small)
+    with zipfile.ZipFile(write(small, tmp_path / "backup.zip")) as file:
         whole = b"".join(file.read(name) for name in file.namelist())
         names = set(file.namelist())
     assert b"flat-1" in whole
@@ -109,39 +116,39 @@ def test_the_erased_stay_erased(store: Store, tmp_path: Path) -> None:
         assert ada.id in tombstones.listing(session)
 
 
-def test_the_ledger_is_enough_when_the_database_is_lost(store: Store, empty: Store, tmp_path: Path) -> None:
-    ada, ben = fill(store)
-    file = write(store, tmp_path / "backup.zip")
-    erasure.erase_person(store, "main", ada.id, patience=0)
+def test_the_ledger_is_enough_when_the_database_is_lost(small: Store, empty: Store, tmp_path: Path) -> None:
+    ada, ben = fill(small)
+    file = write(small, tmp_path / "backup.zip")
+    erasure.erase_person(small, "main", ada.id, patience=0)
     assert restore(empty, file).erased_again == 1
     with empty.reading() as session:
         assert [person.id for person in people.listing(session, "main", 10).items] == [ben.id]
 
 
-def test_numbers_that_were_used_are_not_used_again(store: Store, tmp_path: Path) -> None:
-    ada, _ = fill(store)
-    file = write(store, tmp_path / "backup.zip")
-    cleo = enrol(store, "Cleo", 3)
-    with store.reading() as session:
+def test_numbers_that_were_used_are_not_used_again(small: Store, tmp_path: Path) -> None:
+    ada, _ = fill(small)
+    file = write(small, tmp_path / "backup.zip")
+    cleo = enrol(small, "Cleo", 3)
+    with small.reading() as session:
         before = galleries.sequences(session)["main"]
     epochs = []
     for _round in range(2):
-        restore(store, file, replace=True)
-        with store.reading() as session:
+        restore(small, file, replace=True)
+        with small.reading() as session:
             epochs.append(session.scalar(select(CameraRow.owner_epoch)))
             changes = galleries.changes_since(session, "main", before, "net")
         assert {ada.id, cleo.id} <= changes.changed and cleo.id not in changes.persons
     assert 1_700_000_000 < epochs[0] < epochs[1]
 
 
-def test_a_key_that_was_revoked_stays_revoked(store: Store, tmp_path: Path) -> None:
-    with store.session() as session:
+def test_a_key_that_was_revoked_stays_revoked(small: Store, tmp_path: Path) -> None:
+    with small.session() as session:
         key, secret = keys.create(session, "stolen", Scope.OPERATOR)
-    file = write(store, tmp_path / "backup.zip")
-    with store.session() as session:
+    file = write(small, tmp_path / "backup.zip")
+    with small.session() as session:
         keys.revoke(session, key.id)
-    restore(store, file, replace=True)
-    with store.reading() as session:
+    restore(small, file, replace=True)
+    with small.reading() as session:
         assert keys.verify(session, secret) is None
 
 
@@ -223,15 +230,14 @@ def with_manifest(file: Path, **changes: Any) -> None:
     ],
 )
 def test_a_file_that_is_not_as_it_was_written_is_refused(
-    sqlite_url: str, tmp_path: Path, damage: Any, message: str
+    small: Store, tmp_path: Path, damage: Any, message: str
 ) -> None:
-    with contextlib.closing(store_at(sqlite_url)) as store:
-        fill(store)
-        file, before = write(store, tmp_path / "backup.zip"), content(store)
-        damage(file, store.keyring)
-        with pytest.raises((BackupError, SetupError), match=message):
-            restore(store, file, replace=True)
-        assert content(store) == before
+    fill(small)
+    file, before = write(small, tmp_path / "backup.zip"), content(small)
+    damage(file, small.keyring)
+    with pytest.raises((BackupError, SetupError), match=message):
+        restore(small, file, replace=True)
+    assert content(small) == before
 
 
 def test_a_backup_of_another_installation_is_refused(sqlite_url: str, empty: Store, tmp_path: Path) -> None:

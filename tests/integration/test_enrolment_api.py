@@ -5,11 +5,14 @@ import http.client
 import io
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -180,6 +183,34 @@ def test_a_larger_body_is_taken_here_but_not_without_end(lasting_api: Api, lasti
         assert connection.getresponse().status == 413
 
 
+def test_an_upload_on_its_way_lies_in_a_file_without_a_name(
+    lasting_api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    address = urlsplit(lasting_api.address)
+    with contextlib.closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)) as connection:
+        connection.putrequest("POST", PATH)
+        connection.putheader("Authorization", f"Bearer {lasting_api.key()}")
+        connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+        connection.putheader("Content-Length", "4000000")
+        connection.endheaders()
+        head = b'--x\r\nContent-Disposition: form-data; name="archive"; filename="x"\r\n\r\n'
+        connection.send(head + bytes(3_000_000))
+        wait_until(lambda: _spooled(tmp_path) != [])
+        assert [stat.S_IMODE(mode) for mode in _spooled(tmp_path)] == [0o600] and list(tmp_path.iterdir()) == []
+    wait_until(lambda: _spooled(tmp_path) == [])  # the client is gone, and so is what it sent
+
+
+def _spooled(folder: Path) -> list[int]:
+    """Modes of the open files of this process that lie in a folder, whether they have a name there or not."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if str(entry.readlink()).startswith(str(folder)):
+                found.append(entry.stat().st_mode)
+    return found
+
+
 def test_operations_of_another_building_do_not_exist(
     api: Api, operator: httpx2.Client, faces: dict[str, bytes]
 ) -> None:
@@ -272,6 +303,20 @@ def test_a_killed_process_is_followed_by_the_next_one_where_it_stood(
     with api.services.store.reading() as session:
         found = people.listing(session, "main", 10).items
     assert [person.photos for person in found] == [count - 1, 1] and photos_left(api, made["id"]) == 0
+
+
+def test_an_item_that_was_erased_while_it_was_worked_on_enrols_nobody(
+    api: Api, operator: httpx2.Client, faces: dict[str, bytes]
+) -> None:
+    made = send(operator, packed({f"{COLLINS}.jpg": faces[COLLINS]})).json()
+    person = add_person(operator, COLLINS)
+    with api.services.store.reading() as session:
+        (work,) = operations.work(session, made["id"], -1, 10)
+    assert operator.delete(f"/v1/buildings/main/persons/{person}").status_code == 200
+    nothing = {"person": None, "other": None, "similarity": None}
+    with api.services.store.session() as session:
+        assert not operations.settle(session, made["id"], work.position, "enrolled", (), **nothing)
+        assert operations.work(session, made["id"], -1, 10) == []
 
 
 def test_an_archive_that_never_came_whole_is_given_up(

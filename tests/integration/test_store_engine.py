@@ -212,3 +212,8 @@ def test_a_locked_sqlite_file_is_an_error_of_ours(sqlite_url: str) -> None:
             with pytest.raises(StoreUnavailableError, match="locked"), second.session() as other:
                 buildings.create(other, "other", BuildingFields("Other"))
     assert time.monotonic() - started >= 4.5
+
+
+def test_a_query_that_is_wrong_is_no_store_that_is_away(store: Store) -> None:
+    with pytest.raises(SQLAlchemyError), store.reading() as session:
+        session.execute(text("SELECT colour FROM persons"))

@@ -1,11 +1,13 @@
-"""PostgreSQL stops, reads only, is full, slow, locked or cut off, under one running house.
+"""PostgreSQL and Redis stop, read only, are full, slow, locked, cut off or emptied, all under one running house.
 
-The resident comes every eight seconds, and each fault lasts over one visit: the visit is told later as undecided, with
-the reason that the gallery could not be confirmed. Reading goes on where it can; the API says 503 and never 500.
+The resident comes every few seconds, and each fault lasts over one visit. While the gallery cannot be confirmed the visit
+is undecided; while only the way to the door is blocked it is granted, and too late for the door. The API says 503, never
+500. That cameras fail and that Redis stops is in `test_faults.py`.
 """
 
 import errno
 import logging
+import re
 import shutil
 import subprocess
 import tempfile
@@ -41,8 +43,8 @@ from workers.worker import STALE, Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
-PERIOD = 8.0  # seconds from one visit to the next
-FROM, UNTIL = 3.8, 10.4  # of a fault, in seconds after a visit's grant: the next visit is all in it
+PERIOD = 7.0  # seconds from one visit to the next
+FROM, UNTIL = 3.0, 9.4  # of a fault, in seconds after a visit's grant: the next visit is all in it
 ROOM = "96m"  # of the file system that is filled
 
 
@@ -246,6 +248,33 @@ def test_it_is_cut_off(tower: Tower, caplog: pytest.LogCaptureFixture) -> None:
             thaw.join()
 
     assert endure(tower, caplog, cut_off()) <= {201, 503}
+
+
+def test_redis_is_full(tower: Tower, caplog: pytest.LogCaptureFixture) -> None:
+    @contextmanager
+    def full() -> Iterator[None]:
+        known = len(tower.house.sent())
+        tower.house.redis.client.config_set("maxmemory", "1mb")
+        try:
+            yield
+            waiting = re.search(r"^cardea_outbox_events (\S+)$", tower.client.get("/metrics").text, re.MULTILINE)
+            assert waiting is not None and float(waiting[1]) > 0
+            assert len(tower.house.sent()) == known
+        finally:
+            tower.house.redis.client.config_set("maxmemory", "0")
+
+    assert endure(tower, caplog, full(), readable=True) == {201}
+    assert "raise the server's maxmemory" in caplog.text
+
+
+def test_redis_loses_its_data(tower: Tower, caplog: pytest.LogCaptureFixture) -> None:
+    """All is there again, first without a restart, then on a server without its files."""
+    for lose in (tower.house.redis.client.flushall, tower.house.redis.lose_everything):
+        known = [event["id"] for event in tower.house.sent()]
+        lose()
+        seconds = wait_until(lambda known=known: [event["id"] for event in tower.house.sent()][: len(known)] == known)
+        print(f"\n{len(known)} events are in the stream again after {seconds:.1f} s")
+    assert "lost its data" in caplog.text
 
 
 def test_the_books_agree(tower: Tower) -> None:
