@@ -18,7 +18,7 @@ from app.enrolment_sources import is_text, plain
 from app.errors import SourceError
 from app.store.records import PersonFields
 
-HOW = "docker compose exec compreface-postgres-db pg_dump -U postgres frs > compreface.sql"  # its default names
+HOW = "docker compose exec -T compreface-postgres-db pg_dump -U postgres frs > compreface.sql"  # its default names
 LINE_BYTES = 100_000_000  # a picture is one line of two signs a byte; CompreFace takes 5 MB by default
 
 _COPY = re.compile(rb'COPY (?:"?\w+"?\.)?"?(\w+)"? \(([^)]*)\) FROM stdin;')

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 ACTOR = audit.Actor("system", name="retention")
 EVERY = 3600.0  # seconds between two rounds
 LOOK = 60.0  # seconds between looks for stream entries that are still to be taken out
+FILES = 60.0  # seconds that the stream's server may take for its files
 BREATH = 0.02  # seconds between two batches, in which others may write
 
 
@@ -135,6 +136,7 @@ class RetentionJob:
                     self._round()
                     left = EVERY
                 stream_removals.clear(self._store, self._stream)
+                self._stream.rewrite(FILES)
             except CardeaError as error:
                 log.warning("retention waits: %s", error)
 

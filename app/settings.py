@@ -17,7 +17,7 @@ class Settings(BaseSettings):
     cache: Path = Field(Path("~/.cache/cardea"), description="folder of fetched packages, for demo and toolchain")
     database_url: SecretStr | None = Field(None, description="postgresql://... ; SQLite in `data` when unset")
     redis_url: SecretStr | None = Field(None, description="redis://... ; an embedded server when unset")
-    videos: Path | None = Field(None, description="folder of video files that may be added as cameras; none when unset")
+    videos: Path | None = Field(None, description="folder of video files that may be added as cameras")
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
     worker: str = Field(default_factory=socket.gethostname, description="name of this worker, unique per database")

@@ -23,7 +23,7 @@ def is_stream(source: str) -> bool:
 
 
 def is_inside(source: str, folder: Path | None) -> bool:
-    """Whether a whole path leads into `folder` after every link and ``..`` was followed; nothing leads into no folder."""
+    """Whether a whole path leads into `folder` once every link and ``..`` was followed; none leads into no folder."""
     file = Path(source)
     return folder is not None and file.is_absolute() and file.resolve().is_relative_to(folder.resolve())
 

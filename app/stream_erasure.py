@@ -17,10 +17,26 @@ from app.errors import StreamUnavailableError
 from app.events import FILLED, connect, marker_of
 
 SCAN = 500  # entries read or copied at a time
-LEASE_MS = 10_000  # whoever copies renews this with each block
+LEASE_MS = 30_000  # whoever copies renews this with each block
 FILE_POLL = 0.02  # seconds
 WRITING = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress")  # of INFO persistence
-Entries = list[tuple[str, dict[str, str]]]  # id and fields
+COPYING, WRITING_FILES = "copying", "writing files"
+Found = tuple[str, list[str]]  # the last entry that was looked at, or ""; entries and messages in turn
+
+# Returns the last of the next entries, and those of them whose event is in a set: ids and messages in turn. The first
+# id in a message is that of its event.
+FIND = """
+local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
+local found = {}
+for _, entry in ipairs(entries) do
+    local event = string.match(entry[2][2], '"id":"([^"]*)"')
+    if event and redis.call('SISMEMBER', KEYS[2], event) == 1 then
+        found[#found + 1] = entry[1]
+        found[#found + 1] = entry[2][2]
+    end
+end
+return {#entries > 0 and entries[#entries][1] or '', found}
+"""
 
 # Copies the next entries. The step that finds no more makes the copy the stream, with its last id and the groups that
 # read it, pending entries and all, before anybody can add another entry. Returns the last id copied, "done", or "lost"
@@ -73,6 +89,8 @@ class StreamEraser:
         """
         self._client = connect(url)
         self._key = key
+        self._unclean = f"{key}:unclean"  # says what is still to be done for the files
+        self._scan = self._client.register_script(FIND)
         self._copy = self._client.register_script(COPY)
 
     def remove(self, events: Collection[str]) -> int:
@@ -84,29 +102,56 @@ class StreamEraser:
             StreamUnavailableError: no answer, or the stream is being filled, perhaps with what was read before an
                 erasure, or another process is at it. Some may be out already.
         """
-        removed, start = 0, "-"
-        with self._errors(), self._lease():
-            while entries := cast(Entries, self._client.xrange(self._key, start, "+", count=SCAN)):
-                named = [entry for entry, fields in entries if _names_somebody(fields, events)]
-                removed += self._client.xdel(self._key, *named) if named else 0
-                start = f"({entries[-1][0]}"
+        removed = 0
+        with self._errors(), self._lease() as lease:
+            for entry, message in self._find(events, lease):
+                if json.loads(message)["data"].get("person") is not None:
+                    self._client.set(self._unclean, COPYING)
+                    removed += self._client.xdel(self._key, entry)
         return removed
 
     def rewrite(self, patience: float) -> bool:
-        """Have the server write its files anew, without what was removed.
+        """Have the server write its files anew, without what was removed; without effect when that was done.
 
         Returns:
-            False when it refuses, as managed servers do, or has not done so after `patience` seconds.
+            False when it refuses, as managed servers do, or has not done so after `patience` seconds. Call it again.
 
         Raises:
             StreamUnavailableError: no answer, or another process is at it.
         """
         deadline = time.monotonic() + patience
-        with self._errors(), self._lease() as lease:
-            try:
-                return self._copied(lease) and self._new_log(deadline) and self._new_snapshot(deadline)
-            except redis.exceptions.ResponseError:  # the command is not allowed or not known here
+        with self._errors():
+            if not self._client.exists(self._unclean):
+                return True
+            with self._lease() as lease:
+                try:
+                    return self._clean(lease, deadline)
+                except redis.exceptions.ResponseError:  # the command is not allowed or not known here
+                    return False
+
+    def _clean(self, lease: str, deadline: float) -> bool:
+        if self._client.get(self._unclean) == COPYING:
+            if not self._copied(lease, deadline):
                 return False
+            self._client.set(self._unclean, WRITING_FILES)
+        done = self._new_log(deadline) and self._new_snapshot(deadline)
+        if done:
+            self._client.delete(self._unclean)
+        return done
+
+    def _find(self, events: Collection[str], lease: str) -> Iterator[tuple[str, str]]:
+        """Yield entry and message of each of these events, oldest first."""
+        wanted, ids, start = f"{self._key}:wanted:{lease}", sorted(events), "-"
+        for first in range(0, len(ids), SCAN):
+            self._client.sadd(wanted, *ids[first : first + SCAN])
+        self._client.pexpire(wanted, 2 * LEASE_MS)
+        while True:
+            last, found = cast(Found, self._scan(keys=[self._key, wanted], args=[start, SCAN]))
+            yield from zip(found[::2], found[1::2], strict=True)
+            if not last:
+                break
+            start = f"({last}"
+        self._client.delete(wanted)
 
     def close(self) -> None:
         """Close all connections."""
@@ -126,10 +171,10 @@ class StreamEraser:
             if self._client.get(lock) == mine:
                 self._client.delete(lock)
 
-    def _copied(self, lease: str) -> bool:
+    def _copied(self, lease: str, deadline: float) -> bool:
         keys = [self._key, f"{self._key}:copy:{lease}", f"{self._key}:erasing"]
         step = "-"
-        while step not in ("done", "lost"):
+        while step not in ("done", "lost") and time.monotonic() < deadline:
             step = str(self._copy(keys=keys, args=[lease, LEASE_MS, step if step == "-" else f"({step}", SCAN]))
         return step == "done"
 
@@ -169,9 +214,3 @@ class StreamEraser:
             yield
         except redis.RedisError as error:
             raise StreamUnavailableError(f"the event stream does not answer: {error}") from error
-
-
-def _names_somebody(fields: dict[str, str], events: Collection[str]) -> bool:
-    """Return whether an entry is one of these events and names a person."""
-    message = json.loads(fields.get("event", "{}"))
-    return message.get("id") in events and message["data"].get("person") is not None

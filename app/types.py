@@ -105,6 +105,7 @@ class Reason(StrEnum):
     EXTREME_POSE = "extreme_pose"
     FRAME_EDGE = "frame_edge"
     TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
     NO_FACE = "no_face"
     SEVERAL_FACES = "several_faces"
     MATCHED = "matched"

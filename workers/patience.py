@@ -12,7 +12,7 @@ class Patience:
 
     open: float = 5.0  # until a camera must have answered
     read: float = 2.5  # for the next packet, twice: at the first time-out FFmpeg gives the frame it has kept back
-    silence: float = 2.0  # between two packets; those that come after a longer one may have waited in a buffer
+    silence: float = 3.0  # more than `read`; packets that come after a longer one may have waited in a buffer
     first_picture: float = 20.0  # packets may come for so long before the first key frame
     undecodable: int = 25  # packets in a row after which a stream is opened anew
     steady: float = 10.0  # of pictures, after which a camera counts as well again

@@ -77,19 +77,24 @@ class Session:
         try:
             for packet in container.demux(stream):
                 self._expect(self._patience.read)
-                if self._stopped.is_set():
-                    return _CLOSED
-                if self._live and self._late():
-                    return _LATE
-                self._take(packet, pace)
-                if self._hopeless():
-                    return _NO_PICTURE
+                finding = self._follow(packet, pace)
+                if finding is not None:
+                    return finding
         except FFmpegError as error:
             return explain_reading(error)
         if pace is None:
             return _CLOSED
         pace.finish()
         return END_OF_FILE if self._first is not None else _NO_STREAM
+
+    def _follow(self, packet: "Packet[VideoStream]", pace: Pace | None) -> Finding | None:
+        """Decode the next packet; return why it was the last one, if it was."""
+        if self._stopped.is_set():
+            return _CLOSED
+        if self._live and self._late():
+            return _LATE
+        self._take(packet, pace)
+        return _NO_PICTURE if self._hopeless() else None
 
     def _late(self) -> bool:
         """Tell whether packets may be older than they seem: network or this process stood still, buffers did not.

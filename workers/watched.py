@@ -76,7 +76,7 @@ class WatchedCamera:
         if frame is None:
             return
         started = time.monotonic()
-        worth = started - frame.clock < self._grant.total_seconds()  # else this process stood still, and the grant is late
+        worth = started - frame.clock < self._grant.total_seconds()  # no longer, after this process stood still
         for verdict in self.pipeline.process(frame, may_grant=worth and may_grant(started)):
             self._announce(verdict, frame, started)
         self._lag = time.monotonic() - frame.clock

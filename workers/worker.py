@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from threading import Event as Signal
 from threading import Lock, Thread
@@ -23,6 +24,7 @@ from app.store import cameras, events, workers
 from app.store.engine import Store
 from app.store.records import CameraStats
 from app.types import Camera, Event
+from workers.clocks import Clocks
 from workers.galleries import Galleries
 from workers.live import LiveView
 from workers.pipeline import CameraPipeline, Nets
@@ -84,6 +86,7 @@ class Worker:
         self._live = live
         self._incarnation = secrets.token_hex(8)
         self._galleries = Galleries(nets.embedder)
+        self._clocks = Clocks()
         self._numbering: dict[tuple[str, int], Numbering] = {}
         self._lanes = [Lane() for _ in range(min(len(os.sched_getaffinity(0)), LOOPS))]
         self._changing = Lock()  # `watched` is replaced, never changed, by several threads
@@ -225,8 +228,10 @@ class Worker:
         if changed or started - self._beat >= BEAT:
             with self._store.session() as session:
                 stats = self._stats(started)
-                workers.heartbeat(session, self._choices.name, self._incarnation, self._galleries.sequences(), stats)
-                cameras.claim(session, self._choices.name)
+                name, before = self._choices.name, datetime.now(UTC)
+                theirs = workers.heartbeat(session, name, self._incarnation, self._galleries.sequences(), stats)
+                self._clocks.compare(before, theirs, datetime.now(UTC))
+                cameras.claim(session, name)
             self._beat = started
         self._followed = started
         with self._store.reading() as session:

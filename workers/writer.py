@@ -1,8 +1,8 @@
 """The writing thread: takes events from the inference loop and stores them in order.
 
 `put` never waits, so a slow or absent database slows no camera. Events wait in memory meanwhile. Their pictures are
-most of the weight and are given up first; an event without them takes 1.7 kB. Eight doors with a visit every half minute
-fill the queue in two days, in which nothing is granted.
+most of the weight and are given up first; an event without them takes 1.7 kB. Eight doors with a visit every half
+minute fill the queue in two days, in which nothing is granted.
 """
 
 import logging

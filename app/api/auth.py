@@ -67,11 +67,13 @@ def bearer_secret(credentials: Annotated[HTTPAuthorizationCredentials | None, De
 Secret = Annotated[str, Depends(bearer_secret)]
 
 
-def note_refusal(request: Request, reason: Refusal, key: KeyRecord | None = None, prefix: str = "") -> None:
+def note_refusal(
+    request: Request, reason: Refusal, key: KeyRecord | None = None, prefix: str = "", action: str = "key.refused"
+) -> None:
     """Have a refusal written into the audit trail; this never fails and never waits."""
     log: KeyLog = request.app.state.key_log
     path = quote(request.url.path, safe="/:@")[:PATH]
-    log.refused(Refused(reason, client_address(request), request.method[:PATH], path, key, prefix))
+    log.refused(Refused(reason, client_address(request), request.method, path, key, prefix, action))
 
 
 def forbidden(request: Request, key: KeyRecord, reason: Refusal, detail: str) -> ProblemError:

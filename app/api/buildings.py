@@ -151,7 +151,7 @@ def update_building(
     responses=documented("not-found", "conflict", "precondition-failed"),
 )
 def delete_building(services: Serving, actor: Acting, building: BuildingId, if_match: IfMatch = None) -> None:
-    """Remove a building that has no persons, cameras or events. The keys that are bound to it end."""
+    """Remove a building that has no persons, cameras or events. Its keys and webhooks end with it."""
     with services.store.session() as session:
         check_if_match(if_match, buildings.get(session, building).revision)
         buildings.delete(session, building)

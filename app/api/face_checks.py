@@ -28,6 +28,7 @@ ADVICE = {
     Reason.EXTREME_POSE: "Look straight into the camera.",
     Reason.FRAME_EDGE: "Move the face into the middle: part of it is outside the picture.",
     Reason.TOO_DARK: "Take the photo where there is more light on the face.",
+    Reason.TOO_BRIGHT: "Turn the face out of the glaring light, or expose the photo less.",
 }
 _FINE: dict[str, JsonValue] = {
     "usable": True,

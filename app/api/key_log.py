@@ -19,8 +19,12 @@ from app.store.engine import Store
 from app.store.records import KeyRecord, Refusal
 
 PAUSE = 0.5  # seconds between two writes
-ADDRESSES = 1_000  # told apart within a window; those of a wider flood count as one
+WINDOW = 60.0  # seconds in which the refusals of one address are counted together
+APART = 30  # of them have an entry of their own
+ALL_APART = 300  # and so many of those of all addresses
+ADDRESSES = 200  # told apart within a window; the others of a wider flood count as "many"
 WAITING = 10_000  # refusals that wait for the store at most; then the oldest give way
+MANY = "many"
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ class Refused:
     path: str  # percent-encoded
     key: KeyRecord | None = None  # the key that the secret belongs to
     prefix: str = ""  # how the secret begins, if a key of ours begins so
+    action: str = "key.refused"  # or login.refused
 
     def entry(self) -> tuple[Actor, str | None, str, dict[str, Any]]:
         """Return actor, building, target and detail of the entry."""
@@ -59,24 +64,23 @@ class _Waiting:
     floods: dict[str, int] = field(default_factory=dict)  # address -> refusals
     used: set[str] = field(default_factory=set)  # ids of keys
 
+    def count(self, address: str, more: int) -> None:
+        """Add to a flood; while the store is away for long, there may be too many to tell apart."""
+        place = address if address in self.floods or len(self.floods) < ADDRESSES else MANY
+        self.floods[place] = self.floods.get(place, 0) + more
+
     def __bool__(self) -> bool:
         return bool(self.refused or self.floods or self.used)
 
 
 class KeyLog:
-    """Collects from the requests' threads, and writes in its own.
+    """Collects from the requests' threads, and writes in its own."""
 
-    Args:
-        window: seconds in which the refusals of one address are counted together.
-        apart: how many of them have an entry of their own.
-    """
-
-    def __init__(self, store: Store, window: float = 60.0, apart: int = 30) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._window = window
-        self._apart = apart
         self._lock = threading.Lock()
         self._windows: dict[str, _Window] = {}
+        self._all = _Window(time.monotonic())
         self._waiting = _Waiting()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="key-log", daemon=True)
@@ -94,10 +98,13 @@ class KeyLog:
         """Take a refusal for the trail."""
         moment = time.monotonic()
         with self._lock:
+            if moment - self._all.began >= WINDOW:
+                self._all = _Window(moment)
             known = refused.address in self._windows or len(self._windows) < ADDRESSES
-            window = self._windows.setdefault(refused.address if known else "many", _Window(moment))
-            if known and window.told < self._apart:
+            window = self._windows.setdefault(refused.address if known else MANY, _Window(moment))
+            if known and window.told < APART and self._all.told < ALL_APART:
                 window.told += 1
+                self._all.told += 1
                 self._waiting.refused.append(refused)
             else:
                 window.more += 1
@@ -116,10 +123,10 @@ class KeyLog:
     def _due(self, moment: float) -> _Waiting:
         with self._lock:
             for address, window in list(self._windows.items()):
-                if moment - window.began >= self._window:
+                if moment - window.began >= WINDOW:
                     del self._windows[address]
                     if window.more:
-                        self._waiting.floods[address] = self._waiting.floods.get(address, 0) + window.more
+                        self._waiting.count(address, window.more)
             due, self._waiting = self._waiting, _Waiting()
             return due
 
@@ -130,7 +137,7 @@ class KeyLog:
             with self._store.session() as session:
                 for refused in due.refused:
                     actor, building, target, detail = refused.entry()
-                    audit.add(session, actor, "key.refused", building=building, target=target, detail=detail)
+                    audit.add(session, actor, refused.action, building=building, target=target, detail=detail)
                 for address, count in due.floods.items():
                     detail = {"reason": "flood", "count": count}
                     audit.add(session, Actor("anonymous", address=address), "key.refused", detail=detail)
@@ -148,7 +155,7 @@ class KeyLog:
             due.refused.extend(newer.refused)
             due.used |= newer.used
             for address, count in newer.floods.items():
-                due.floods[address] = due.floods.get(address, 0) + count
+                due.count(address, count)
             self._waiting = due
 
 

@@ -30,8 +30,11 @@ def alone(store: Store, job: int = RETENTION) -> Iterator[bool]:
         finally:
             os.close(folder)
         return
-    with store.reading() as session:
-        yield bool(session.scalar(text("SELECT pg_try_advisory_xact_lock(:job)"), {"job": job}))
+    with store.errors(), store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        try:  # no transaction stays open meanwhile: it would keep dead rows from being cleared away
+            yield bool(connection.scalar(text("SELECT pg_try_advisory_lock(:job)"), {"job": job}))
+        finally:
+            connection.invalidate()  # the lock goes with the connection
 
 
 def _lock(folder: int) -> bool:

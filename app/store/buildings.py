@@ -53,7 +53,7 @@ def update(session: Session, building: str, fields: BuildingFields, revision: in
 
 
 def delete(session: Session, building: str) -> None:
-    """Remove an empty building together with the keys that are bound to it.
+    """Remove an empty building together with its keys, webhooks and finished operations.
 
     Raises:
         NotFoundError: there is none of this id.

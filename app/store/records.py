@@ -278,6 +278,8 @@ class Refusal(StrEnum):
     REVOKED = "revoked"
     SCOPE_TOO_SMALL = "scope-too-small"
     OTHER_BUILDING = "other-building"
+    DEVICE = "device"  # logs nobody in
+    TOO_MANY = "too-many"  # tries from one address; the key was not looked at
 
 
 class Forgotten(StrEnum):

@@ -35,7 +35,7 @@ class Entries(Protocol):
         """
 
     def rewrite(self, patience: float) -> bool:
-        """Have the server write its files anew; return whether it did within so many seconds.
+        """Have the server write its files anew if that is still to be done; return whether it is done.
 
         Raises:
             StreamUnavailableError: no answer.

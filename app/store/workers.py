@@ -41,8 +41,8 @@ def heartbeat(
     incarnation: str,
     galleries: dict[str, int],
     stats: Mapping[str, CameraStats] | None = None,
-) -> None:
-    """Renew the lease and tell how far the galleries are.
+) -> datetime:
+    """Renew the lease, tell how far the galleries are, and return the database's time.
 
     Args:
         galleries: building -> sequence that the worker's index has reached. A building that is left out counts as not
@@ -53,11 +53,13 @@ def heartbeat(
         StaleOwnerError: another process has this name now.
     """
     renewed = update(Worker).where(Worker.id == worker, Worker.incarnation == incarnation)
-    values: dict[str, Any] = {"seen_at": now(session), "galleries": galleries}
+    moment = now(session)
+    values: dict[str, Any] = {"seen_at": moment, "galleries": galleries}
     if stats is not None:
         values["stats"] = {camera: asdict(told) | {"since": told.since.isoformat()} for camera, told in stats.items()}
     if session.execute(renewed.values(values).returning(Worker.id)).one_or_none() is None:
         raise StaleOwnerError(f"another process is worker {worker!r} now")
+    return moment
 
 
 def stop(session: Session, worker: str, incarnation: str) -> None:

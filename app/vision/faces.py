@@ -44,6 +44,7 @@ MIN_EYE_DISTANCE = 16.0  # px: 24 .86/.95, 20 .81/.92, 16 .69/.85, 14 .57/.79, 1
 MIN_FACE_SCORE = 0.8  # below: .05/.29 over all degradations; no face that kept .8 scored less
 MIN_SHARPNESS = 4.0  # refuses .4 % of faces that kept .8 and half of those below .5; H.264 at 480x270 gives 6 to 13
 MIN_BRIGHTNESS = 25.0  # grey levels: 26-32 .61/.82, 20-26 .33/.75, 14-20 .31/.59
+MAX_BRIGHTNESS = 235.0  # 225-230 .53/.78, 230-235 .49/.71, 235-240 .41/.65, 240-245 .34/.59; impostors do not rise
 MAX_YAW = 0.65  # about 37 degrees, the nose 25 mm before eyes 62 mm apart: .4 .69/.84, .5 .66/.72, .6 .67/.68
 PITCH = (0.3, 0.7)  # nose between eyes (0) and mouth (1), frontal .55: about 30 degrees up, 35 down (.62/.69)
 MEDIUM_GREY, DARK_GREY = 128.0, 64.0  # sharpness is brought to the former; below the latter it only amplifies noise
@@ -212,6 +213,7 @@ def assess(width: int, height: int, box: Array, score: float, landmarks: Array, 
         Reason.LOW_DETECTION_SCORE: score < MIN_FACE_SCORE,
         Reason.EXTREME_POSE: abs(yaw) > MAX_YAW or not PITCH[0] <= pitch <= PITCH[1],
         Reason.TOO_DARK: brightness < MIN_BRIGHTNESS,
+        Reason.TOO_BRIGHT: brightness > MAX_BRIGHTNESS,
         Reason.BLURRED: sharpness < MIN_SHARPNESS,
     }
     rank = _rank(eye_distance, sharpness, yaw, score)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
@@ -10,6 +10,7 @@ from starlette.types import Scope
 from app.web import audit, cameras, doors, events, keys, live, login, performance, persons, pictures
 from app.web.routing import HEADERS
 
+SECTIONS = (login, doors, events, persons, pictures, cameras, live, performance, audit, keys)
 STATIC = Path(__file__).parent / "static"
 
 
@@ -23,15 +24,8 @@ class Files(StaticFiles):
         return response
 
 
-def pages() -> APIRouter:
-    """Return all pages."""
-    made = APIRouter(include_in_schema=False)
-    for module in (login, doors, events, persons, pictures, cameras, live, performance, audit, keys):
-        made.include_router(module.router)
-    return made
-
-
 def add_dashboard(app: FastAPI) -> None:
     """Add the pages to the server. They are no part of the API's description."""
-    app.include_router(pages(), include_in_schema=False)
+    for section in SECTIONS:
+        app.include_router(section.router, include_in_schema=False)
     app.mount("/static", Files(directory=STATIC), name="static")

@@ -9,7 +9,7 @@ from app.advice import advice
 from app.api import camera_checks, cameras
 from app.api.camera_checks import CameraCheck, CameraCheckRead
 from app.api.cameras import CameraCreate, CameraUpdate
-from app.api.schemas import Id, PageToken, etag
+from app.api.schemas import Id, PageToken
 from app.api.services import Serving
 from app.sources import mask_source
 from app.store import cameras as store
@@ -92,7 +92,7 @@ def change_camera(request: Request, services: Serving, place: Here, camera: Id, 
             body=CameraUpdate.model_validate(_body(form)),
             actor=place.visitor.actor,
             response=Response(),
-            if_match=etag(int(form.text("revision") or "0")),
+            if_match=form.revision(),
         )
     except REFUSALS as error:
         return _form(request, place, present, _sent(form), explain(error))

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Form as Field
 from fastapi.responses import RedirectResponse
 
-from app.api.auth import client_address
+from app.api.auth import client_address, note_refusal
 from app.api.limits import check_login
 from app.api.problems import ProblemError
-from app.api.services import Services, Serving
+from app.api.services import Serving
 from app.store import audit, keys, sessions
 from app.store.audit import Actor
-from app.store.records import KeyRecord, Scope
+from app.store.records import Refusal, Scope
 from app.web.rendering import THEMES, render
 from app.web.routing import PageRoute
 from app.web.visitor import COOKIE, LoggedIn, Submitted, check_own_page, find_visitor, seen_buildings
@@ -44,7 +44,7 @@ def log_in(request: Request, services: Serving, key: Secret = "", next: Target =
     try:
         check_login(request)
     except ProblemError:
-        _note_refusal(services, address, "too_many")
+        note_refusal(request, Refusal.TOO_MANY, action="login.refused")
         return render(request, "login.html", 429, next=local(next), error=TOO_MANY)
     with services.store.session() as session:
         found, reason = keys.examine(session, key.strip())
@@ -54,7 +54,7 @@ def log_in(request: Request, services: Serving, key: Secret = "", next: Target =
             actor = Actor("session", found.id, found.name, address)
             audit.add(session, actor, "login.accepted", building=found.building)
             return _with_cookie(request, RedirectResponse(local(next), 303), secret)
-    _note_refusal(services, address, reason or "device", found)
+    note_refusal(request, reason or Refusal.DEVICE, found, action="login.refused")
     return render(request, "login.html", 403, next=local(next), error=UNKNOWN if reason else DEVICE)
 
 
@@ -105,11 +105,3 @@ def _with_cookie(request: Request, answer: Response, secret: str) -> Response:
     seconds = int(sessions.LONGEST.total_seconds())
     answer.set_cookie(COOKIE, secret, max_age=seconds, httponly=True, samesite="strict", secure=https)
     return answer
-
-
-def _note_refusal(services: Services, address: str, why: str, key: KeyRecord | None = None) -> None:
-    """Write down who was refused; a key that is known but no longer good, or a device's, is named."""
-    actor = Actor("anonymous", address=address) if key is None else Actor("key", key.id, key.name, address)
-    building = None if key is None else key.building
-    with services.store.session() as session:
-        audit.add(session, actor, "login.refused", building=building, detail={"reason": why})

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from app.api import face_checks, persons, photos
 from app.api.limits import check_limit
 from app.api.persons import PersonCreate, PersonUpdate
-from app.api.schemas import Id, PageToken, etag
+from app.api.schemas import Id, PageToken
 from app.api.services import Serving
 from app.errors import PhotoError
 from app.store import events, people
@@ -59,6 +59,7 @@ def persons_page(
         first=page_token is None,
         search=search,
         without_photos=without_photos,
+        query={"search": search} | ({"without_photos": "true"} if without_photos else {}),
     )
 
 
@@ -78,7 +79,7 @@ def add_person(request: Request, services: Serving, place: Here, form: Submitted
             services=services, building=place.building.id, body=body, actor=place.visitor.actor, response=Response()
         )
     except REFUSALS as error:
-        content: dict[str, Any] = {"values": form.values(), "errors": explain(error)}
+        content: dict[str, Any] = {"values": _sent(form, request), "errors": explain(error)}
         return render_in(request, place, "person_new.html", 422, section="persons", **content)
     return RedirectResponse(f"{place.path}/persons/{made.id}", 303)
 
@@ -102,10 +103,10 @@ def change_person(request: Request, services: Serving, place: Here, person: Id, 
             body=PersonUpdate.model_validate(_body(form, request, present)),
             actor=place.visitor.actor,
             response=Response(),
-            if_match=etag(int(form.text("revision") or "0")),
+            if_match=form.revision(),
         )
     except REFUSALS as error:
-        return _page(request, services, place, person, explain(error), form.values())
+        return _page(request, services, place, person, explain(error), _sent(form, request))
     return RedirectResponse(f"{place.path}/persons/{person}?saved=1", 303)
 
 
@@ -219,6 +220,11 @@ def _values(fields: PersonFields, request: Request) -> dict[str, str]:
         "consent_note": fields.consent_note or "",
         "erase_on": local_day(fields.erase_on, zone),
     }
+
+
+def _sent(form: Form, request: Request) -> dict[str, str]:
+    """Return the form as it was sent."""
+    return _values(PersonFields(""), request) | form.values()
 
 
 def _body(form: Form, request: Request, present: PersonFields | None = None) -> dict[str, Any]:

@@ -94,6 +94,13 @@ def _text(request: Request, template: str, content: Mapping[str, Any]) -> str:
         "zone": zone_of(request),
         "zone_name": str(zone_of(request)),
         "now": datetime.now(UTC),
-        "here": request.url.path,
+        "here": _here(request),
     }
     return environment().get_template(template).render(around | dict(content))
+
+
+def _here(request: Request) -> str:
+    """Return where a page leads that only changes its looks. What a form was sent to cannot be asked for."""
+    if request.method != "GET":
+        return "/"
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")

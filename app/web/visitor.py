@@ -152,6 +152,10 @@ class Form:
         """Whether a box is ticked."""
         return name in self._data
 
+    def revision(self) -> str:
+        """Return the revision that the form was made from as `If-Match` has it; nonsense fits no revision."""
+        return f'"{self.text("revision")}"'
+
     def upload(self, name: str) -> UploadFile:
         """Return a file as the API takes it, empty when none was chosen."""
         value = self._data.get(name)

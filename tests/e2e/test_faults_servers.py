@@ -1,8 +1,8 @@
 """PostgreSQL and Redis stop, read only, are full, slow, locked, cut off or emptied, all under one running house.
 
-The resident comes every few seconds, and each fault lasts over one visit. While the gallery cannot be confirmed the visit
-is undecided; while only the way to the door is blocked it is granted, and too late for the door. The API says 503, never
-500. That cameras fail and that Redis stops is in `test_faults.py`.
+The resident comes every few seconds, and each fault lasts over one visit. While the gallery cannot be confirmed, the
+visit is undecided; while only the way to the door is blocked, it is granted, and too late for the door. The API says
+503, never 500. That cameras fail and that Redis is killed is in `test_faults.py`.
 """
 
 import errno

@@ -126,12 +126,15 @@ def captured(grant: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(grant["captured_at"])
 
 
-def test_clocks_that_step_and_a_worker_that_stands_still(street: Street) -> None:
+def test_clocks_that_step_and_a_worker_that_stands_still(street: Street, capfd: pytest.CaptureFixture[str]) -> None:
     with street.worker("one") as one:
         expected = {street.next_grant(60)["id"]: "opened"} | clock_steps(street)
         expected[stands_still(street, one)] = "opened"
         assert {event["data"]["owner_epoch"] for event in street.sent()} == {1}  # no lease was lost
         is_taken_over(street, one)
+    printed = "".join(capfd.readouterr())
+    print(printed)
+    assert "3600 s ahead of the database's" in printed and "3600 s behind the database's" in printed
     said = street.check_books()
     assert {event: said[event] for event in expected} == expected
     assert set(said.values()) <= {"opened", "undecided", "expired", "clocks_disagree"}

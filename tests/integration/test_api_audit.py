@@ -9,8 +9,9 @@ import pytest
 from fixtures_api import Api, problem_of
 from fixtures_redis import wait_until
 from fixtures_store import store_at
+from sqlalchemy import text
 
-from app.api.key_log import KeyLog, Refused
+from app.api.key_log import ADDRESSES, APART, KeyLog, Refused
 from app.store import audit, keys
 from app.store.engine import Store
 from app.store.records import Refusal, Scope
@@ -124,16 +125,18 @@ def flooded(store: Store, log: KeyLog, addresses: list[str]) -> list[audit.Audit
 
 
 def test_the_rest_of_a_flood_is_counted(store: Store) -> None:
-    entries = flooded(store, KeyLog(store, apart=3), ["192.0.2.1"] * 1000 + ["192.0.2.2"])
-    assert [entry.actor.address for entry in entries] == ["192.0.2.1"] * 3 + ["192.0.2.2", "192.0.2.1"]
-    assert entries[-1].detail == {"reason": "flood", "count": 997}
+    entries = flooded(store, KeyLog(store), ["192.0.2.1"] * 1000 + ["192.0.2.2"])
+    assert [entry.actor.address for entry in entries] == ["192.0.2.1"] * APART + ["192.0.2.2", "192.0.2.1"]
+    assert entries[-1].detail == {"reason": "flood", "count": 1000 - APART}
 
 
 def test_a_flood_from_everywhere_fills_neither_memory_nor_disk(sqlite_url: str) -> None:
     addresses = [f"10.0.{number // 256}.{number % 256}" for number in range(2000)]
     with contextlib.closing(store_at(sqlite_url)) as store:
-        last = flooded(store, KeyLog(store, apart=0), addresses)[-1]
-    assert (last.actor.address, last.detail["count"]) == ("many", 1000)
+        last = flooded(store, KeyLog(store), addresses)[-1]
+        with store.reading() as session:
+            rows = session.execute(text("SELECT count(*) FROM audit")).scalar_one()
+    assert (last.actor.address, last.detail["count"]) == ("many", 2000 - ADDRESSES) and rows == ADDRESSES + 1
 
 
 def test_refusals_wait_for_a_store_that_is_away(

@@ -17,6 +17,7 @@ from fixtures_door import ROOT
 from fixtures_store import access_event, claimed_camera, enrol, silence, store_at
 from sqlalchemy import select, text
 
+from app.__main__ import main
 from app.errors import BackupError, SetupError
 from app.keyring import Keyring
 from app.store import archive, backup, cameras, erasure, events, galleries, keys, people, tombstones
@@ -269,20 +270,20 @@ def test_a_kill_in_the_middle_leaves_what_was_there(store: Store, store_url: str
         assert len(cameras.listing(session, "main", 10).items) == 1
 
 
-def test_the_commands(sqlite_url: str, tmp_path: Path) -> None:
-    with contextlib.closing(store_at(sqlite_url)) as store:
-        fill(store)
-    environment = os.environ | {"CARDEA_DATABASE_URL": sqlite_url}
-    beside = Path(os.environ["CARDEA_KEY_FILE"]).parent / f"{tmp_path.name}.zip"
+def test_the_commands(
+    small: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(small)
+    monkeypatch.setenv("CARDEA_DATABASE_URL", str(small.engine.url))
+    beside = small.keyring.path.parent / f"{tmp_path.name}.zip"
 
     def cardea(*words: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "app", *words]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr
+        return main([*words]), capsys.readouterr().err
 
-    status, said = cardea("backup", str(beside))
-    assert status == 0 and "WARNING" in said
-    status, said = cardea("restore", str(beside))
-    assert status == 2 and "--replace" in said
-    status, said = cardea("restore", str(beside), "--replace")
-    assert status == 0 and "restored" in said
+    for words, status, message in (
+        (("backup", str(beside)), 0, "WARNING"),
+        (("restore", str(beside)), 2, "--replace"),
+        (("restore", str(beside), "--replace"), 0, "restored"),
+    ):
+        found, said = cardea(*words)
+        assert (found, message in said) == (status, True), said

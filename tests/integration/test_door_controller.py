@@ -96,6 +96,25 @@ def test_each_rule_of_refusal(redis_server: RedisServer, stream: EventStream, tm
     ]
 
 
+def test_a_grant_of_a_wrong_clock_does_not_become_good_later(redis_server: RedisServer, tmp_path: Path) -> None:
+    """An hour ago a worker whose clock was an hour ahead granted twice; this controller was away."""
+    now = datetime.now(UTC)
+    waited = to_cloud_event(make_event(1))  # by its own times it is fresh now
+    entry = f"{int((now - 3600 * SECOND).timestamp() * 1000)}-0"
+    redis_server.client.xadd(STREAM, {"event": json.dumps(waited)}, id=entry)
+    add_raw(redis_server, make_event(2, captured_at=now - 60 * SECOND, expires_at=now + 3600 * SECOND))
+    add_raw(redis_server, make_event(3, captured_at=now + 3600 * SECOND, expires_at=now + 3605 * SECOND))
+    add_raw(redis_server, make_event(4))
+    with contextlib.closing(Controller(redis_server, tmp_path)) as controller:
+        wait_until(lambda: len(controller.said()) == 4)
+    assert controller.refused() == {
+        "cam_front.1.1": "expired",
+        "cam_front.1.2": "expired",
+        "cam_front.1.3": "clocks_disagree",
+    }
+    assert controller.opened() == ["cam_front.1.4"]
+
+
 def test_a_restart_repeats_nothing(redis_server: RedisServer, stream: EventStream, tmp_path: Path) -> None:
     event = make_event(1, expires_at=datetime.now(UTC) + 60 * SECOND)
     stream.add(event, has_snapshot=True)

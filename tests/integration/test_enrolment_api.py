@@ -279,7 +279,7 @@ threading.Event().wait()
 """
 
 
-@ON_BOTH
+@pytest.mark.parametrize("api", ["postgres"], indirect=True)
 def test_a_killed_process_is_followed_by_the_next_one_where_it_stood(
     api: Api, operator: httpx2.Client, faces: dict[str, bytes], request: pytest.FixtureRequest
 ) -> None:

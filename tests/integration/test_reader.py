@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -148,6 +149,19 @@ def test_a_stall_is_seen_and_ends(clips: Clips, watch: WatchCamera, transport: s
         camera.inject(Fault.NONE)
         observed.frame_from_now()
         assert observed.states == [ONLINE, STALLED, ONLINE]
+
+
+def test_pictures_that_may_have_waited_are_not_taken_for_new(clips: Clips, watch: WatchCamera) -> None:
+    """After a silence nobody knows how old the next packets are: the camera is opened anew."""
+    with running_camera(clips["h264"]) as camera:
+        observed = watch(camera.source, patience=replace(SHORT, read=DEADLINE, silence=0.5))
+        observed.frame()
+        camera.inject(Fault.STALL)
+        time.sleep(1)
+        camera.inject(Fault.NONE)
+        assert "stood still" in observed.state(OFFLINE)
+        observed.state(ONLINE)
+        assert observed.reader.counters.opened == 2
 
 
 def test_a_stall_before_the_first_frame_is_a_stall(clips: Clips, watch: WatchCamera) -> None:

@@ -2,18 +2,15 @@
 
 import contextlib
 import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fixtures_door import ROOT
 from fixtures_redis import RedisServer, wait_until
 from fixtures_store import access_event, claimed_camera, enrol, silence, store_at
 from sqlalchemy import delete, func, select, text
 
 from app import retention
+from app.__main__ import main
 from app.errors import NotFoundError
 from app.retention import RetentionJob, enforce, survey
 from app.store import audit, buildings, events, people
@@ -166,14 +163,15 @@ def test_the_side_job_works_by_itself(
         job.stop()
 
 
-def test_the_command_counts_first_and_removes_then(sqlite_url: str) -> None:
-    environment = os.environ | {"CARDEA_DATABASE_URL": sqlite_url}
+def test_the_command_counts_first_and_removes_then(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CARDEA_DATABASE_URL", sqlite_url)
     with contextlib.closing(store_at(sqlite_url)) as store:
         camera = watched(store)
         happened(store, camera, 1, 1000)
         limits(store, 365, 30)
         for words, events_left in ((["--dry-run"], 1), ([], 0)):
-            command = [sys.executable, "-m", "app", "retention", "--json", *words]
-            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-            assert json.loads(done.stdout)["removed"]["main"]["events"] == 1
+            assert main(["retention", "--json", *words]) == 0
+            assert json.loads(capsys.readouterr().out)["removed"]["main"]["events"] == 1
             assert left(store)[0] == events_left

@@ -1,17 +1,14 @@
 """Changing the keys of a database: while others work on it, after an interruption, and when a key may go."""
 
 import contextlib
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixtures_door import ROOT
 from fixtures_store import access_event, claimed_camera, enrol
 
+from app.__main__ import main
 from app.errors import SealError, SetupError
 from app.keyring import Keyring
 from app.store import audit, cameras, events, galleries, people, rotation
@@ -128,19 +125,22 @@ def test_a_key_that_is_missing_is_listed(own: Store) -> None:
     assert [(use.id, use.here, use.rows) for use in rotation.uses(own)] == [(new, True, 0), (old, False, 13)]
 
 
-def test_the_commands(sqlite_url: str, tmp_path: Path) -> None:
+def test_the_commands(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "own" / "encryption.keys"
     with contextlib.closing(Store(sqlite_url, Keyring(file))) as store:
         store.keyring.create()
         with store.session() as session:
             session.execute(Base.metadata.tables["encryption_keys"].delete())
         enrol(store, "Ada", 1)
-    environment = os.environ | {"CARDEA_DATABASE_URL": sqlite_url, "CARDEA_KEY_FILE": str(file)}
+    monkeypatch.setenv("CARDEA_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("CARDEA_KEY_FILE", str(file))
     old = Keyring(file).current
 
     def cardea(*words: str) -> str:
-        command = [sys.executable, "-m", "app", "keys", *words]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+        assert main(["keys", *words]) == 0
+        return capsys.readouterr().out
 
     assert cardea("list").split()[:4] == [old, "seals", "2", "rows"]
     assert [line.split()[1:3] for line in cardea("rotate").splitlines()] == [["seals", "2"], ["opens", "0"]]

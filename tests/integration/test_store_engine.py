@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from fixtures_store import PostgresServer, store_at
 from sqlalchemy import inspect, text, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import ConflictError, SetupError, StoreUnavailableError
 from app.store import buildings, cameras, migration

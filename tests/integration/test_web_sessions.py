@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from fixtures_api import Api
+from fixtures_redis import wait_until
 from fixtures_store import store_at
 from fixtures_web import Visitor
 from sqlalchemy import update
@@ -43,6 +44,7 @@ def test_every_refused_login_is_in_the_trail(api: Api) -> None:
     for secret in refused.values():
         answer = api.bearing(None).post("/login", data={"key": secret})
         assert answer.status_code == 403 and "set-cookie" not in answer.headers and secret not in answer.text
+    wait_until(lambda: len(trail(api, "login.refused")) == len(refused))
     entries = trail(api, "login.refused")
     assert [entry.detail["reason"] for entry in entries] == list(refused)[::-1]
     assert not any(secret in str(entries) for secret in refused.values())
@@ -62,7 +64,7 @@ def test_nobody_tries_keys_one_after_the_other(api: Api) -> None:
     answers = [client.post("/login", data={"key": f"cardea_{number}"}).status_code for number in range(11)]
     assert answers == [403] * 10 + [429]
     assert client.post("/login", data={"key": api.key()}).status_code == 429
-    assert len(trail(api, "login.refused")) == 12
+    wait_until(lambda: len(trail(api, "login.refused")) == 12)
 
 
 def test_a_session_ends_with_its_key(api: Api, visit: Visit) -> None:

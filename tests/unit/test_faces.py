@@ -198,11 +198,16 @@ def degraded(image: Image, fault: Reason) -> Image:
             return cv2.GaussianBlur(image, (0, 0), 5)
         case Reason.TOO_DARK:
             return (image * 0.08).astype(np.uint8)
+        case Reason.TOO_BRIGHT:
+            bright = np.clip((image / 255) ** 2.2 * 4, 0, 1)  # two stops
+            return (bright ** (1 / 2.2) * 255).astype(np.uint8)
         case _:
             return np.ascontiguousarray(image[:, 212:])  # the eye on the left is just inside
 
 
-@pytest.mark.parametrize("fault", [Reason.FACE_TOO_SMALL, Reason.BLURRED, Reason.TOO_DARK, Reason.FRAME_EDGE])
+@pytest.mark.parametrize(
+    "fault", [Reason.FACE_TOO_SMALL, Reason.BLURRED, Reason.TOO_DARK, Reason.TOO_BRIGHT, Reason.FRAME_EDGE]
+)
 def test_a_degraded_portrait_is_refused_for_its_fault(
     finder: FaceFinder, pictures: dict[str, Image], fault: Reason
 ) -> None:
@@ -210,7 +215,7 @@ def test_a_degraded_portrait_is_refused_for_its_fault(
     quality = judged(finder, degraded(image, fault))
     assert fault in quality.reasons
     assert not quality.usable
-    if fault not in (Reason.FRAME_EDGE, Reason.TOO_DARK):
+    if fault not in (Reason.FRAME_EDGE, Reason.TOO_DARK, Reason.TOO_BRIGHT):
         assert quality.score < judged(finder, image).score
 
 
