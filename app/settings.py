@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     target_fpir: float = Field(1e-3, gt=0, le=0.1, description="share of strangers' looks that may match anybody")
     grant_seconds: float = Field(5.0, gt=0, le=60, description="how long a grant is worth anything")
     gate: str = Field("adaptive", pattern="^(adaptive|published|open)$", description="the early-exit rule")
-    mqtt_url: SecretStr | None = Field(None, description="mqtt(s)://user:password@host:port; set it in one process alone")
+    mqtt_url: SecretStr | None = Field(None, description="mqtt(s)://user:password@host:port, for one process")
     mqtt_ca: Path | None = Field(None, description="PEM that an mqtts:// broker is verified against")
     mqtt_topic: str = Field("cardea", pattern="^[^#+/]+$", description="first level of all MQTT topics")
     mqtt_discovery: str = Field("homeassistant", pattern="^[^#+]+$", description="Home Assistant's discovery prefix")

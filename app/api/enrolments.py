@@ -13,9 +13,9 @@ from app.api.operations import OperationRead
 from app.api.problems import ProblemError, documented, invalid
 from app.api.schemas import BuildingId, Groups
 from app.api.services import Serving
-from app.archives import ARCHIVE_BYTES, Archive
-from app.enrolment import Submission
-from app.enrolment_sources import MAX_PHOTOS, submissions
+from app.enrolment.archives import ARCHIVE_BYTES, Archive
+from app.enrolment.enroller import Submission
+from app.enrolment.sources import MAX_PHOTOS, submissions
 from app.errors import SourceError
 from app.photos import MAX_BYTES
 from app.store import audit, buildings, operations

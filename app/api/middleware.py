@@ -20,7 +20,7 @@ from app.api.key_log import KeyLog
 from app.api.limits import check_refused
 from app.api.problems import ProblemError, answer_error, respond
 from app.api.services import Services
-from app.archives import ARCHIVE_BYTES
+from app.enrolment.archives import ARCHIVE_BYTES
 from app.errors import StoreUnavailableError
 from app.photos import MAX_BYTES
 from app.store.records import KeyRecord, Refusal

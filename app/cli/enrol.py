@@ -17,11 +17,11 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app import compreface, enrolment_sources
 from app.cli import print_json
 from app.cli.logs import log_to_stderr
 from app.cli.process import open_store
-from app.enrolment import FINE, Enroller, Outcome, Result, Submission, Terms, judged, settle
+from app.enrolment import compreface
+from app.enrolment.enroller import FINE, Enroller, Outcome, Result, Submission, Terms, judged, settle
 from app.errors import SetupError
 from app.settings import Settings
 from app.store import audit, buildings, enrolments
@@ -115,9 +115,9 @@ def _submissions(arguments: argparse.Namespace, common: PersonFields) -> list[Su
     if source is None:
         return compreface.submissions(arguments.compreface, common, arguments.service)
     if source.is_dir():
-        return enrolment_sources.submissions(enrolment_sources.Folder(source), common)
+        return sources.submissions(sources.Folder(source), common)
     if source.is_file():
-        return enrolment_sources.submissions(enrolment_sources.Folder(source.parent), common, table=source.name)
+        return sources.submissions(sources.Folder(source.parent), common, table=source.name)
     raise SetupError(f"there is no folder or table {source}")
 
 

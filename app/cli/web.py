@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from app.api.app import ApiServer, create_app
 from app.api.services import Services
-from app.enrolment_job import EnrolmentJob
+from app.enrolment.job import EnrolmentJob
 from app.errors import SetupError
 from app.mqtt.bridge import MqttBridge
 from app.mqtt.broker import Broker

@@ -7,7 +7,7 @@ from fixtures_enrolment import COLLINS, HOPPER, another
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.enrolment import Enroller, Outcome, Result, Submission, Terms, judged, settle
+from app.enrolment.enroller import Enroller, Outcome, Result, Submission, Terms, judged, settle
 from app.store import audit, galleries, people
 from app.store.audit import Actor
 from app.store.engine import Store

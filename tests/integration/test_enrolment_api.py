@@ -23,7 +23,7 @@ from fixtures_enrolment import COLLINS, HOPPER, another
 from fixtures_redis import wait_until
 from sqlalchemy import func, select
 
-from app.enrolment_job import EnrolmentJob
+from app.enrolment.job import EnrolmentJob
 from app.store import audit, operations, people
 from app.store.records import Scope
 from app.store.tables import OperationItem
@@ -266,7 +266,7 @@ WORKER = """
 import sys, threading
 from datetime import timedelta
 from pathlib import Path
-from app.enrolment_job import EnrolmentJob
+from app.enrolment.job import EnrolmentJob
 from app.keyring import Keyring
 from app.store.engine import Store
 from app.vision.artefact import shipped

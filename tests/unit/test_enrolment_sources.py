@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from app import archives
-from app.archives import Archive
-from app.compreface import submissions as dumped
-from app.enrolment import Submission
-from app.enrolment_sources import MAX_PHOTOS, Folder, submissions
+from app.enrolment import archives
+from app.enrolment.archives import Archive
+from app.enrolment.compreface import submissions as dumped
+from app.enrolment.enroller import Submission
+from app.enrolment.sources import MAX_PHOTOS, Folder, submissions
 from app.errors import SourceError
 from app.photos import MAX_BYTES
 from app.store.records import PersonFields

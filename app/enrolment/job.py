@@ -13,7 +13,7 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from app.enrolment import Enroller, Result, Submission, Terms, judged, settle
+from app.enrolment.enroller import Enroller, Result, Submission, Terms, judged, settle
 from app.errors import StoreUnavailableError
 from app.store import audit, operations
 from app.store.engine import Store

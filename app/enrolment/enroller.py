@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
+from app.enrolment.lookalikes import Lookalikes
 from app.errors import ConflictError, NotFoundError, PhotoError
-from app.lookalikes import Lookalikes
 from app.photos import Enrolment, Photo, enrol, read_photo
 from app.store import audit, enrolments, people
 from app.store.audit import Actor

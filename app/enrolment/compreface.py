@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from app.enrolment import Submission
-from app.enrolment_sources import is_text, plain
+from app.enrolment.enroller import Submission
+from app.enrolment.sources import is_text, plain
 from app.errors import SourceError
 from app.store.records import PersonFields
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from app.enrolment import Submission
+from app.enrolment.enroller import Submission
 from app.errors import SourceError
 from app.photos import MAX_BYTES
 from app.store.records import PersonFields

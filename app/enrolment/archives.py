@@ -10,7 +10,7 @@ import zlib
 from contextlib import closing
 from typing import IO
 
-from app.enrolment_sources import MAX_PHOTOS, escapes, hidden
+from app.enrolment.sources import MAX_PHOTOS, escapes, hidden
 from app.errors import SourceError
 from app.photos import MAX_BYTES
 
