@@ -12,20 +12,19 @@ class Clocks:
     """Compares two clocks again and again and says it when they part and when they agree again."""
 
     def __init__(self) -> None:
-        self._wrong = False
+        self._side = ""  # on which ours was, while they disagreed
 
     def compare(self, before: datetime, theirs: datetime, after: datetime) -> None:
         """Take in the database's time, and ours before and after it was asked for, which may have taken long."""
-        ahead = max(before - theirs, timedelta())
-        behind = max(theirs - after, timedelta())
-        wrong = max(ahead, behind) > APART
-        if wrong and not self._wrong:
-            seconds, side = (ahead, "ahead of") if ahead else (behind, "behind")
+        ahead, behind = before - theirs, theirs - after
+        side = "ahead of" if ahead > APART else "behind" if behind > APART else ""
+        if side and side != self._side:
+            seconds = max(ahead, behind).total_seconds()
             log.warning(
                 "the clock of this machine is %.0f s %s the database's: doors refuse grants by a wrong clock",
-                seconds.total_seconds(),
+                seconds,
                 side,
             )
-        if self._wrong and not wrong:
+        if self._side and not side:
             log.info("the clock of this machine agrees with the database's again")
-        self._wrong = wrong
+        self._side = side

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.cli import print_json
 from app.cli.logs import log_to_stderr
 from app.cli.process import open_store
-from app.enrolment import compreface
+from app.enrolment import compreface, sources
 from app.enrolment.enroller import FINE, Enroller, Outcome, Result, Submission, Terms, judged, settle
 from app.errors import SetupError
 from app.settings import Settings

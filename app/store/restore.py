@@ -114,6 +114,7 @@ def _before(connection: Connection, store: Store) -> _Before:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
     there = MetaData()
     there.reflect(connection)
     before = _Before(used=any(_any_row(connection, there, name) for name in USED))

@@ -57,6 +57,7 @@ def _rewrite(store: Store, tables: tuple[str, ...]) -> bool:
         assert driver is not None
         driver.add_notice_handler(hear)
         connection.execute(text(f"SET lock_timeout = '{VACUUM_LOCK}'"))
+        connection.execute(text("SET statement_timeout = 0"))  # large tables take their time
         try:
             return all(_rewritten(connection, table, kept) for table in tables)
         finally:

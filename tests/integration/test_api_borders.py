@@ -3,7 +3,6 @@
 The routes come from the OpenAPI document, so a new one is walked from its first day.
 """
 
-
 import httpx2
 import pytest
 from fixtures_api import Api, problem_of
