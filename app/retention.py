@@ -4,11 +4,11 @@ import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.errors import CardeaError, NotFoundError
-from app.store import audit, erasure, retention, stream_removals
+from app.store import audit, erasure, retention, stream_removals, wiping
 from app.store.alone import alone
 from app.store.clock import now
 from app.store.engine import Store
@@ -20,6 +20,7 @@ ACTOR = audit.Actor("system", name="retention")
 EVERY = 3600.0  # seconds between two rounds
 LOOK = 60.0  # seconds between looks for stream entries that are still to be taken out
 FILES = 60.0  # seconds that the stream's server may take for its files
+WIPED_AGAIN = timedelta(hours=3)  # after an erasure; two rounds at least
 BREATH = 0.02  # seconds between two batches, in which others may write
 
 
@@ -73,6 +74,7 @@ def enforce(store: Store, stream: Entries | None, moment: datetime, stopping: th
             if not stopping.is_set():
                 gone = retention.remove(store, old, lambda: stopping.wait(BREATH))
                 found.setdefault(old.building or "", Counter())[old.kind] += gone
+        wiping.wipe_again(store, moment - WIPED_AGAIN)
         _note(store, found)
     return _report(found)
 

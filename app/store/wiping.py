@@ -3,16 +3,19 @@
 import re
 import time
 from contextlib import closing
+from datetime import datetime
 
 from psycopg.errors import Diagnostic
-from sqlalchemy import Connection, exc, text
+from sqlalchemy import Connection, exc, select, text
 
 from app.store.engine import Store
 from app.store.records import Remains, Removed
+from app.store.tables import Tombstone
 
 VACUUM_SECONDS = 3.0  # how long old transactions may keep a table from being written anew
 VACUUM_LOCK = "500ms"  # whoever waits for this lock makes workers wait behind it
 POLL = 0.1  # seconds
+READABLE = ("persons", "corrections", "operation_items")  # tables with names, notes and external ids
 NONE_KEPT = re.compile(r"\D*0\D")  # "0 dead row versions cannot be removed yet.", in any language
 
 
@@ -43,6 +46,18 @@ def wipe(store: Store, tables: tuple[str, ...]) -> Remains:
         cursor = connection.cursor()
         busy, _pages, _copied = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return Remains.IN_LOG if busy else Remains.NONE
+
+
+def wipe_again(store: Store, since: datetime) -> None:
+    """Wipe once more when somebody was erased since then: a long transaction may have been in the way.
+
+    Raises:
+        StoreUnavailableError: the database cannot be reached.
+    """
+    with store.reading() as session:
+        late = session.scalar(select(Tombstone.person_id).where(Tombstone.erased_at > since).limit(1))
+    if late is not None:
+        wipe(store, READABLE)
 
 
 def _rewrite(store: Store, tables: tuple[str, ...]) -> bool:

@@ -5,6 +5,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fixtures_redis import STREAM, RedisServer, open_stream, wait_until
 from fixtures_store import PostgresServer, access_event, claimed_camera, enrol, store_at
 from sqlalchemy import text
 
+from app import retention
 from app.events import EventStream
 from app.store import corrections, erasure, events, outbox, stream_removals, tombstones, wiping
 from app.store.engine import Store
@@ -196,17 +198,19 @@ def test_postgresql_keeps_the_name_in_its_log_alone(postgres_server: PostgresSer
         assert [file for file in folders_with(f"{NAME} signed", data) if "pg_wal" not in file] == []
 
 
-def test_a_long_transaction_keeps_dead_rows_of_postgresql_and_the_receipt_says_so(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+def test_a_long_transaction_keeps_dead_rows_of_postgresql_until_the_next_round(
+    postgres_server: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     monkeypatch.setattr(wiping, "VACUUM_SECONDS", 0.2)
+    mark = "tower-0815-west"
     with contextlib.closing(store_at(postgres_url)) as store:
-        ada, ben = enrol(store, NAME, 1), enrol(store, "Ben", 2)
+        ada = enrol(store, NAME, 1, external_id=mark)
         with store.reading() as session:
             session.execute(text("SELECT count(*) FROM buildings"))
             assert erase(store, ada).remains == Remains.UNTIL_VACUUM
-        assert erase(store, ben).remains == Remains.UNTIL_LOG_TURNS
+        retention.enforce(store, None, datetime.now(UTC))
+    postgres_server.execute_in("cardea", "CHECKPOINT")
+    assert [file for file in folders_with(mark, postgres_server.folder / "data") if "pg_wal" not in file] == []
 
 
 def test_the_ledger_is_beside_the_keys_and_is_completed(store: Store, tmp_path: Path) -> None:
