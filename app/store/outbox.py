@@ -44,15 +44,16 @@ def backlog(session: Session) -> Backlog:
 
 def _take(session: Session, limit: int) -> list[OutboxRecord]:
     query = (
-        select(Outbox.position, EventRow, PersonRow.name, HAS_SNAPSHOT)
-        .join(EventRow, EventRow.id == Outbox.event_id)
+        select(EventRow, PersonRow.name, HAS_SNAPSHOT)
+        .join(Outbox, Outbox.event_id == EventRow.id)
         .outerjoin(PersonRow, PersonRow.id == EventRow.person_id)
         .order_by(Outbox.position)
         .limit(limit)
     )
     rows = session.execute(query)
-    return [OutboxRecord(position, to_event(row, name), has_snapshot) for position, row, name, has_snapshot in rows]
+    return [OutboxRecord(to_event(row, name), has_snapshot) for row, name, has_snapshot in rows]
 
 
 def _strike_off(session: Session, records: Sequence[OutboxRecord]) -> None:
-    session.execute(delete(Outbox).where(Outbox.position.in_([record.position for record in records])))
+    # Not by their places: SQLite gives those of rows that are gone to new ones, which nobody has sent.
+    session.execute(delete(Outbox).where(Outbox.event_id.in_([record.event.id for record in records])))

@@ -197,7 +197,6 @@ class EventFilter:
 class OutboxRecord:
     """An event that the stream does not have yet."""
 
-    position: int
     event: Event
     has_snapshot: bool
 

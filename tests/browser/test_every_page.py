@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-LONG = "Courtyard, side entrance behind the bicycle shelter at the north wing of the old Donaudampfschifffahrtsgesellschaft"
+LONG = "Courtyard, side entrance behind the bicycle shelter at the north wing, Donaudampfschifffahrtsgesellschaft"
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from app.types import Decision, FaceShot, Frame, Match, Person, Quality, Reason,
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 THRESHOLD = 0.4
+STEP = 0.4  # seconds between two shots
 ANNA = Person("anna", "Anna", frozenset({"residents"}))
 BORIS = Person("boris", "Boris", frozenset({"residents"}))
 NOBODY = None
 
 
 class Scene:
-    """Drives `Visits` as the pipeline does, at five frames a second."""
+    """Drives `Visits` as the pipeline does, with a shot of each face in every frame."""
 
     def __init__(self) -> None:
         self.visits = Visits(Rules(alike=0.3))
@@ -28,9 +29,11 @@ class Scene:
         self.now = NOON
         self._new = count(1000)
 
-    def frame(self, faces: dict[int, tuple[np.ndarray, Person | None, float, float]], empty=()) -> list[Verdict]:
+    def frame(
+        self, faces: dict[int, tuple[np.ndarray, Person | None, float, float]], empty=(), after: float = STEP
+    ) -> list[Verdict]:
         """One frame: track -> (vector, nearest person, similarity, margin); `empty` tracks show no face."""
-        self.clock += 0.2
+        self.clock += after
         frame = Frame("door", 0, self.now, self.clock, None)  # type: ignore[arg-type]  # pixels are never asked for
         box = np.array([0, 0, 10, 10], np.float32)
         tracks = [Track(i, box, 0.0, self.clock, confirmed=True) for i in [*faces, *empty]]
@@ -43,8 +46,7 @@ class Scene:
         return self.visits.decide(self.people.get, self.groups, self.now, self.clock, may_grant=self.may_grant)
 
     def wait(self, seconds: float) -> list[Verdict]:
-        self.clock += seconds - 0.2
-        return self.frame({})
+        return self.frame({}, after=seconds)
 
 
 def face(axis: int) -> np.ndarray:
@@ -67,6 +69,27 @@ def test_three_agreeing_shots_grant_once(scene: Scene) -> None:
     (verdict,) = verdicts[2]
     assert verdict.decision is Decision.GRANTED and verdict.person == ANNA
     assert verdict.similarity == pytest.approx(0.7) and verdict.margin == pytest.approx(0.4)
+
+
+def test_three_shots_of_one_moment_are_not_enough(scene: Scene) -> None:
+    verdicts = [scene.frame({1: (A, ANNA, 0.7, 0.4)}, after=0.25) for _ in range(4)]
+    assert [len(v) for v in verdicts] == [0, 0, 0, 1], "three span .5 s, four .75 s"
+    assert verdicts[3][0].decision is Decision.GRANTED
+
+
+def test_who_is_gone_after_a_moment_ends_undecided(scene: Scene) -> None:
+    for _ in range(3):
+        assert not scene.frame({1: (A, ANNA, 0.7, 0.4)}, after=0.25)
+    (verdict,) = scene.frame({})
+    assert verdict.decision is Decision.UNDECIDED and verdict.reasons == (Reason.TOO_FEW_SHOTS,)
+
+
+def test_shots_that_name_nobody_do_not_make_the_moment_longer(scene: Scene) -> None:
+    scene.frame({1: (A, ANNA, 0.3, 0.4)})
+    for _ in range(3):
+        assert not scene.frame({1: (A, ANNA, 0.7, 0.4)}, after=0.2)
+    (verdict,) = scene.frame({1: (A, ANNA, 0.7, 0.4)})
+    assert verdict.decision is Decision.GRANTED and verdict.similarity == pytest.approx(0.7)
 
 
 def test_two_shots_are_not_enough_and_end_undecided(scene: Scene) -> None:
