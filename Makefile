@@ -1,15 +1,20 @@
 # Every target makes .venv when it is missing. `make demo` needs Python 3.11 and make, nothing else.
 PYTHON ?= python3.11
 BIN := .venv/bin
+AXE := $(if $(shell command -v npm),tests/browser/node_modules)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check lint bench lock clean
+.PHONY: demo test screenshots check lint bench lock clean
 
 demo: .venv/.runtime
 	$(BIN)/cardea demo
 
-test: .venv/.dev
+test: .venv/.dev $(AXE)
 	$(BIN)/python -m pytest
+
+# Leaves the best pictures of the dashboard in examples/screens.
+screenshots: .venv/.dev
+	$(BIN)/python -m pytest tests/browser/test_dashboard.py --screens examples/screens
 
 check: lint
 	$(BIN)/mypy
@@ -38,6 +43,11 @@ lock: .venv/.runtime
 
 .venv/.dev: .venv/.runtime requirements-dev.txt
 	$(PIP) install --progress-bar on --require-hashes -r requirements-dev.txt
+	touch $@
+
+# The accessibility checker of the browser tests; where there is no npm, those tests say so.
+tests/browser/node_modules: tests/browser/package-lock.json
+	npm ci --prefix tests/browser --silent
 	touch $@
 
 clean:

@@ -120,6 +120,11 @@ class RetentionJob:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; it ends by itself only through a defect."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin; the first round comes after the first look."""
         self._thread.start()

@@ -140,12 +140,18 @@ class Screens:
     best: Path | None
 
     def take(self, page: "Page", name: str, *, best: bool = False) -> None:
-        """Take the window as it is."""
-        data = page.screenshot(path=self.all / f"{name}.png")
+        """Take the window as it is, without the emptiness below the page."""
+        below = page.evaluate("Math.ceil(document.querySelector('main').getBoundingClientRect().bottom)")
+        size = page.viewport_size
+        assert size is not None
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], below)}
+        data = page.screenshot(path=self.all / f"{name}.png", clip=clip)
         if best and self.best is not None:
             self.best.mkdir(parents=True, exist_ok=True)
             with Image.open(io.BytesIO(data)) as picture:
-                small = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+                small = picture.convert("RGB").quantize(
+                    256, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE
+                )
             small.save(self.best / f"{name}.png", optimize=True)
 
 

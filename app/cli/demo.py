@@ -102,7 +102,7 @@ def _play(story: Story, settings: Settings, nets: Nets, arguments: argparse.Name
                 screen.end(summary, fine)
             if arguments.keep:
                 screen.kept(address, key)
-                wait_for_signal(worker)
+                wait_for_signal(lambda: not worker.wait(0))
     return 0 if fine else 1
 
 

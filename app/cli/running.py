@@ -3,11 +3,11 @@
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from app.errors import SetupError
 from app.settings import Settings
-from workers.worker import Worker
 
 
 def announce(address: str, key: str | None) -> None:
@@ -28,8 +28,8 @@ def shared_redis(settings: Settings) -> str:
     return settings.redis_url.get_secret_value()
 
 
-def wait_for_signal(worker: Worker | None = None) -> int:
-    """Wait for SIGINT or SIGTERM and return 0; return 1 when the worker ended by itself."""
+def wait_for_signal(*sound: Callable[[], bool]) -> int:
+    """Wait for SIGINT or SIGTERM and return 0; return 1 when one part of the process says that it runs no longer."""
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -38,6 +38,6 @@ def wait_for_signal(worker: Worker | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     while not asked.wait(0.2):
-        if worker is not None and worker.wait(0):
+        if not all(part() for part in sound):
             return 1
     return 0

@@ -25,6 +25,6 @@ def run(arguments: argparse.Namespace) -> int:
     with open_store(settings) as store:
         key = first_key(store)
         server = api_server(settings, store, redis_url, nets, CollectorRegistry())
-        with side_jobs(settings, store, redis_url, nets), serving(server) as address:
+        with side_jobs(settings, store, redis_url, nets) as jobs_run, serving(server) as address:
             announce(address, key)
-            return wait_for_signal()
+            return wait_for_signal(jobs_run)

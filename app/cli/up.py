@@ -26,8 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
         server = api_server(settings, store, redis_url, nets, registry)
         with (
             working(settings, store, redis_url, nets, registry) as worker,
-            side_jobs(settings, store, redis_url, nets),
+            side_jobs(settings, store, redis_url, nets) as jobs_run,
             serving(server) as address,
         ):
             announce(address, key)
-            return wait_for_signal(worker)
+            return wait_for_signal(lambda: not worker.wait(0), jobs_run)

@@ -1,7 +1,7 @@
 """The API as a block of a process."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Protocol
@@ -60,6 +60,10 @@ def api_server(
 class SideJob(Protocol):
     """One named thread."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+
     def start(self) -> None:
         """Begin."""
 
@@ -68,8 +72,11 @@ class SideJob(Protocol):
 
 
 @contextmanager
-def side_jobs(settings: Settings, store: Store, redis_url: str, nets: Nets) -> Iterator[None]:
+def side_jobs(settings: Settings, store: Store, redis_url: str, nets: Nets) -> Iterator[Callable[[], bool]]:
     """Run what an API process does beside answering; every job may run in several processes at once.
+
+    Yields:
+        Tells whether all of them run: a process without one of them should end and be started again.
 
     Raises:
         SetupError: a setting cannot be read.
@@ -84,7 +91,7 @@ def side_jobs(settings: Settings, store: Store, redis_url: str, nets: Nets) -> I
     for job in jobs:
         job.start()
     try:
-        yield
+        yield lambda: all(job.alive for job in jobs)
     finally:
         for job in reversed(jobs):
             job.stop()

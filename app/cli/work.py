@@ -25,4 +25,4 @@ def run(arguments: argparse.Namespace) -> int:
         start_http_server(arguments.metrics_port, settings.host, registry)
     nets = Nets.open()
     with open_store(settings) as store, working(settings, store, redis_url, nets, registry) as worker:
-        return wait_for_signal(worker)
+        return wait_for_signal(lambda: not worker.wait(0))

@@ -47,6 +47,11 @@ class EnrolmentJob:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="enrolments", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; it ends by itself only through a defect."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to look for work."""
         self._thread.start()

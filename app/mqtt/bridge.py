@@ -65,6 +65,11 @@ class MqttBridge:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; it ends by itself only through a defect."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start carrying."""
         self._thread.start()

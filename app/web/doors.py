@@ -27,6 +27,7 @@ def doors_page(request: Request, services: Serving, place: Here) -> Response:
         latest = events.listing(session, building, LATEST, None, EventFilter(kind="access")).items
         views = views_of(session, building, latest)
     advised = [(camera, advice(words.live_state(camera), enabled=camera.fields.enabled)) for camera in listed.items]
+    moods = [words.camera_mood(camera) for camera in listed.items]
     return render_in(
         request,
         place,
@@ -34,6 +35,7 @@ def doors_page(request: Request, services: Serving, place: Here) -> Response:
         section="doors",
         tiles=advised,
         more=listed.next_token is not None,
-        troubled=[camera for camera in listed.items if words.camera_mood(camera) == "bad"],
+        troubled=moods.count("bad"),
+        waiting=moods.count("wait"),
         latest=views,
     )

@@ -86,9 +86,10 @@ def iso(moment: datetime) -> str:
 
 def _text(request: Request, template: str, content: Mapping[str, Any]) -> str:
     theme = request.cookies.get("theme", "auto")
+    place: Place | None = getattr(request.state, "place", None)
     around: dict[str, Any] = {
-        "place": None,
-        "visitor": None,
+        "place": place,
+        "visitor": None if place is None else place.visitor,
         "section": "",
         "theme": theme if theme in THEMES else "auto",
         "zone": zone_of(request),

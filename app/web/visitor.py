@@ -106,8 +106,8 @@ def seen_buildings(services: Services, key: KeyRecord) -> tuple[BuildingRecord, 
         return tuple(buildings.listing(session, SHOWN).items)
 
 
-def current_place(services: Serving, visitor: LoggedIn, building: BuildingId) -> Place:
-    """Return the building in the path, if the visitor may see it.
+def current_place(request: Request, services: Serving, visitor: LoggedIn, building: BuildingId) -> Place:
+    """Return the building in the path, if the visitor may see it; pages that tell of trouble show it too.
 
     Raises:
         ProblemError: the visitor's key belongs to another building. Whether this one exists is not told.
@@ -117,7 +117,9 @@ def current_place(services: Serving, visitor: LoggedIn, building: BuildingId) ->
         raise ProblemError("other-building", f"The key belongs to building {visitor.key.building}.")
     with services.store.reading() as session:
         record = buildings.get(session, building)
-    return Place(visitor, record, seen_buildings(services, visitor.key))
+    place = Place(visitor, record, seen_buildings(services, visitor.key))
+    request.state.place = place
+    return place
 
 
 Here = Annotated[Place, Depends(current_place)]

@@ -77,6 +77,11 @@ class WebhookSender:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; it ends by itself only through a defect."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start delivering."""
         self._thread.start()

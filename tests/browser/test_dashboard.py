@@ -90,9 +90,9 @@ def _take_the_other_pictures(chromium: "Browser", household: Household, screens:
             desk.log_in(household.key)
             desk.open("/buildings/main" + path)
             if not path:
-                desk.page.get_by_text(f"{RESIDENT} may enter").first.wait_for()
-                desk.page.locator("article", has_text="Front door").scroll_into_view_if_needed()
-                desk.page.wait_for_timeout(2500)
+                desk.page.get_by_label("Show where something moves").check()
+                desk.page.locator(".entry.new").first.wait_for(timeout=60_000)  # somebody stands there now
+                desk.page.wait_for_timeout(300)
             screens.take(desk.page, name, best=True)
     for name, link, size in (("event", "may enter", "desktop"), ("event-phone", "A stranger", "phone")):
         with desk_at(chromium, household.address, size) as desk:

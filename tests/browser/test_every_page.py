@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fixtures_api import Api
 from fixtures_browser import Desk, Screens, desk_at
-from fixtures_store import access_event, camera_event
+from fixtures_store import access_event, camera_event, silence
 from fixtures_web import House, furnish
 
 from app.cli.demo_clip import RESIDENT, STRANGER
@@ -58,6 +58,7 @@ def house(api: Api, portrait_files: dict[str, bytes]) -> House:
         stats = CameraStats(moment - timedelta(minutes=9), 540.0, 5.0, 0.04, 2700, 500, 410, 30, spent)
         row = next(worker for worker in workers.live(session) if worker.id == "watcher of main")
         workers.heartbeat(session, row.id, row.incarnation, {"main": 1}, {camera.id: stats})
+    silence(store, "watcher of main", -3600)  # its lease outlasts the test
     return made
 
 

@@ -163,6 +163,20 @@ function restate(told) {
   if (why) why.textContent = told.mood === "good" ? "Waiting for the next picture …" : state;
   if (told.mood !== "good") tile.querySelector("canvas")?.setAttribute("hidden", "");
   say(`${told.name}: ${state}`);
+  renewSummary();
+}
+
+// "1 of 3 cameras needs you" is counted by the server; the page is asked for it once more.
+async function renewSummary() {
+  const present = document.querySelector("[data-summary]");
+  if (!present) return;
+  try {
+    const answer = await fetch(location.href);
+    const renewed = parse(await answer.text()).querySelector("[data-summary]");
+    if (renewed) present.replaceWith(renewed);
+  } catch {
+    // the server is away: the connection comes back by itself, and with it the next state
+  }
 }
 
 function say(text) {
