@@ -16,8 +16,8 @@ import numpy as np
 from app.types import Array, Decision, FaceShot, Frame, Match, Person, Reason, Track
 
 MARGIN = 0.05  # distance to the second person: less is a confusion of two
-# Seconds from the first to the last shot that name a person. A shot that matches a wrong one is followed by another such
-# in .64 of cases within .2 s, .48 after .4 to .8 s, .18 after 1.6 s (145 people walking up, models/README.md): three of
+# Seconds from the first to the last shot that name a person. A shot that matches a wrong one is followed by another in
+# .64 of cases within .2 s, .48 after .4 to .8 s, .18 after 1.6 s (145 people walking up, models/README.md): three of
 # one moment are hardly more than one. This takes 12 % of the wrong grants away and no right one; .9 s costs residents.
 SPAN = 0.6
 

@@ -52,6 +52,13 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+# Waits until all pictures are there, the ones further down too.
+LOADED = """() => Promise.all([...document.images].map((image) => {
+  image.loading = "eager";
+  return image.decode().catch(() => {});  // one that was erased has none
+}))"""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screens", type=Path, help="folder that gets the best pictures of the dashboard")
 
@@ -141,6 +148,7 @@ class Screens:
 
     def take(self, page: "Page", name: str, *, best: bool = False) -> None:
         """Take the window as it is, without the emptiness below the page."""
+        page.evaluate(LOADED)
         below = page.evaluate("Math.ceil(document.querySelector('main').getBoundingClientRect().bottom)")
         size = page.viewport_size
         assert size is not None

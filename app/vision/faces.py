@@ -43,8 +43,8 @@ LEVEL_SCORE = 0.5
 MIN_EYE_DISTANCE = 16.0  # px: 24 .86/.95, 20 .81/.92, 16 .69/.85, 14 .57/.79, 12 .42/.71; impostors do not rise
 MIN_FACE_SCORE = 0.8  # below: .05/.29 over all degradations; no face that kept .8 scored less
 MIN_SHARPNESS = 4.0  # refuses .4 % of faces that kept .8 and half of those below .5; H.264 at 480x270 gives 6 to 13
-# Blur makes nobody look like somebody else: cosine at FMR 1e-3 .46, .46, .46, .47 at a sharpness of 4-5, 5-8, 8-15, 15-30
-# (1,872 smeared faces of 16 to 30 px); it only hides people, accepted at .546: .16, .22, .30, .47.
+# Blur makes nobody look like somebody else: at a sharpness of 4-5, 5-8, 8-15, 15-30 the cosine at FMR 1e-3 is .46, .46,
+# .46, .47 (1,872 smeared faces of 16 to 30 px). It hides people: accepted at .546 are .16, .22, .30, .47.
 MIN_BRIGHTNESS = 25.0  # grey levels: 26-32 .61/.82, 20-26 .33/.75, 14-20 .31/.59
 MAX_BRIGHTNESS = 235.0  # 225-230 .53/.78, 230-235 .49/.71, 235-240 .41/.65, 240-245 .34/.59; impostors do not rise
 MAX_YAW = 0.65  # about 37 degrees, the nose 25 mm before eyes 62 mm apart: .4 .69/.84, .5 .66/.72, .6 .67/.68

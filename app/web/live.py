@@ -34,7 +34,7 @@ from app.web.visitor import Here, Place, find_visitor
 router = APIRouter(prefix="/buildings/{building}", route_class=PageRoute)
 
 MOST = 60  # cameras of one connection
-SIGN = 5.0  # seconds between signs of life and looks at the session
+SIGN = 5.0  # seconds between signs of life and looks at the session, at most
 RETRY_MS = 2000
 WAITING = 100  # events that wait for a slow reader; after that the connection ends and the page loads anew
 
@@ -96,14 +96,14 @@ async def _told(request: Request, services: Services, place: Place, wanted: Want
     jobs = [asyncio.create_task(_follow_events(services, place, wanted, zone_of(request), mail))]
     if wanted.cameras:
         jobs.append(asyncio.create_task(_follow_pictures(services, place, wanted, mail)))
-    spoken = time.monotonic()
+    spoken, pause = time.monotonic(), min(SIGN, services.heartbeat)
     try:
         yield format_sse_event(comment="welcome", retry=RETRY_MS)
         while not services.closing.is_set():
             await _something(mail, jobs)
             for message in mail.take():
                 yield message
-            if time.monotonic() - spoken >= SIGN:
+            if time.monotonic() - spoken >= pause:
                 if not await run_in_threadpool(_still_there, services, request):
                     yield format_sse_event(data_str="{}", event="ended")
                     return

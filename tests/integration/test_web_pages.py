@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from fastapi.routing import APIRoute
 from fixtures_api import Api
+from fixtures_store import silence
 from fixtures_web import SECRET, House, Visitor, furnish
 
 from app.store import audit, buildings, cameras, events, people
@@ -188,6 +189,7 @@ def test_a_photo_is_judged_before_and_at_enrolment(api: Api, visit: Visit, portr
 
 def test_an_erasure_needs_a_yes_and_shows_its_receipt(api: Api, visit: Visit) -> None:
     house, visitor = furnish(api.services.store, "annex"), visit()
+    silence(api.services.store, "watcher of annex", 60)  # nobody needs to wait for it
     path = f"{house.path}/persons/{house.person}/erase"
     assert visitor.post(path).status_code == 422
     receipt = visitor.post(path, sure="on")
