@@ -9,8 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 demo: .venv/.runtime
 	$(BIN)/cardea demo
 
+# Two at a time: most tests wait for a server, a camera or a fault to be noticed.
 test: .venv/.dev $(AXE)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Leaves the best pictures of the dashboard in examples/screens.
 screenshots: .venv/.dev
