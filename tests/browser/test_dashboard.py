@@ -86,7 +86,7 @@ def _take_the_other_pictures(chromium: "Browser", household: Household, screens:
         ("performance-phone-dark", "/performance", "phone", "dark"),
         ("audit-phone", "/audit", "phone", "light"),
     ):
-        with desk_at(chromium, household.address, size, theme) as desk:
+        with desk_at(chromium, household.address, size, theme, 2 if size == "phone" else 1) as desk:
             desk.log_in(household.key)
             desk.open("/buildings/main" + path)
             if not path:
@@ -95,7 +95,7 @@ def _take_the_other_pictures(chromium: "Browser", household: Household, screens:
                 desk.page.wait_for_timeout(300)
             screens.take(desk.page, name, best=True)
     for name, link, size in (("event", "may enter", "desktop"), ("event-phone", "A stranger", "phone")):
-        with desk_at(chromium, household.address, size) as desk:
+        with desk_at(chromium, household.address, size, scale=2 if size == "phone" else 1) as desk:
             desk.log_in(household.key)
             desk.open("/buildings/main/events")
             desk.page.get_by_role("link", name=link).first.click()
