@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import CardeaError
+from app.memory import begin_anew
 
 EXIT_FAILED = 1  # the command ran and what it was to show did not hold
 EXIT_SETUP = 2  # wrong words on the command line, or the surroundings are not ready
@@ -26,11 +27,17 @@ COMMANDS = {
     "check-camera": ("app.cli.check_camera", "open a source once and say what comes: JSON on stdin and stdout"),
     "bench": ("app.cli.bench", "measure, and print JSON"),
 }
+# Those that run for months and handle names of people who may be erased: whether they do so in more than one place.
+FORGETFUL = {"up": True, "serve": True, "work": False}
 MODELS = "build, train, compress and measure nets (needs the `train` extra)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status."""
+    """Run one command and return the exit status.
+
+    Args:
+        argv: None takes those of the process, which is then ours: it may be replaced, see `app.memory`.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["models"]:
         return _models(words[1:])
@@ -40,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=summary, add_help=False)
     commands.add_parser("models", help=MODELS, add_help=False)
     chosen, rest = parser.parse_known_args(words)
+    if argv is None and chosen.command in FORGETFUL:
+        begin_anew(always=FORGETFUL[chosen.command])
     module = importlib.import_module(COMMANDS[chosen.command][0])
     command = argparse.ArgumentParser(prog=f"cardea {chosen.command}", description=COMMANDS[chosen.command][1])
     module.add_arguments(command)

@@ -48,7 +48,7 @@ FLAGS = [
 ]
 SIZES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
-    "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True},
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
 }
 
 
@@ -108,9 +108,12 @@ class Desk:
 
 
 @contextmanager
-def desk_at(browser: "Browser", address: str, size: str = "desktop", theme: str = "light") -> Iterator[Desk]:
-    """Open a window of this size and theme."""
-    context = browser.new_context(**SIZES[size], color_scheme=theme, locale="en-GB", timezone_id="Europe/Berlin")
+def desk_at(
+    browser: "Browser", address: str, size: str = "desktop", theme: str = "light", scale: int = 1
+) -> Iterator[Desk]:
+    """Open a window of this size and theme, with `scale` pixels to a pixel of the style sheet."""
+    looks: dict[str, Any] = {"color_scheme": theme, "device_scale_factor": scale}
+    context = browser.new_context(**SIZES[size], **looks, locale="en-GB", timezone_id="Europe/Berlin")
     desk = Desk(context.new_page(), address)
     desk.page.set_default_timeout(20_000)
     desk.page.on("console", lambda told: desk.complaints.append(told.text) if told.type == "error" else None)
@@ -129,7 +132,7 @@ def axe() -> Callable[["Page"], list[str]]:
 
     def run(page: "Page") -> list[str]:
         page.evaluate(source)  # the content policy would refuse it as a script of the page
-        found = page.evaluate("async () => (await axe.run()).violations")
+        found = page.evaluate("async () => (await axe.run(document, { resultTypes: ['violations'] })).violations")
         return [
             f"{page.url} {violation['impact']}: {violation['help']}: {node['html'][:160]}"
             for violation in found

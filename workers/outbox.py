@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from app.errors import StoreUnavailableError, StreamEmptyError, StreamUnavailableError
@@ -36,10 +37,18 @@ class OutboxSender:
 
     Args:
         on_sent: told of each event that this sender added to the stream, and the seconds since it was decided.
+        handling_names: opens a block around all that reads names and sends them.
     """
 
-    def __init__(self, store: Store, stream: EventStream, on_sent: Callable[[Event, float], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        stream: EventStream,
+        on_sent: Callable[[Event, float], None],
+        handling_names: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._store = store
+        self._handling_names = handling_names
         self._stream = stream
         self._on_sent = on_sent
         self._outage = Outage("the way to the event stream")
@@ -75,7 +84,8 @@ class OutboxSender:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            pause = self._round()
+            with self._handling_names():
+                pause = self._round()
             if self._outage.lasts:
                 self._stopping.wait(pause)  # new events are no reason to knock more often
             else:
@@ -83,7 +93,8 @@ class OutboxSender:
                 self._woken.clear()
         more = True
         while more and time.monotonic() < self._drain_until:
-            more = self._round() == 0.0
+            with self._handling_names():
+                more = self._round() == 0.0
 
     def _round(self) -> float:
         """Send one batch and return the seconds to wait before the next; 0 when more is waiting."""

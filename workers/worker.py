@@ -67,6 +67,7 @@ class Worker:
         publish: takes each event; it must not wait.
         delivering: tells whether what takes the events on still runs; a worker without it stops.
         live: is offered every analysed frame.
+        forget: drops what may be in memory of rows that are gone; called when a gallery has changed.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class Worker:
         delivering: Callable[[], bool],
         choices: Choices,
         live: LiveView,
+        forget: Callable[[], None],
     ) -> None:
         self._store = store
+        self._forget = forget
         self._nets = nets
         self._publish = publish
         self._delivering = delivering
@@ -225,6 +228,8 @@ class Worker:
         started = time.monotonic()
         with self._store.reading() as session:
             changed = self._galleries.follow(session)
+        if changed:
+            self._forget()  # before the heartbeat says that who left the gallery is gone from here
         if changed or started - self._beat >= BEAT:
             with self._store.session() as session:
                 stats = self._stats(started)

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from app.embedded import EmbeddedServer
 from app.events import EventStream
 from app.keyring import Keyring
+from app.memory import Overwriting
 from app.settings import Settings
 from app.store import keys, tombstones
 from app.store.engine import Store
@@ -85,12 +86,17 @@ def working(
         latency.observe(seconds)
         on_sent(event, seconds)
 
+    def forget() -> None:
+        with overwriting.freed():
+            store.renew()
+
+    overwriting = Overwriting()
     stream = EventStream(redis_url, settings.stream, settings.stream_length)
-    sender = OutboxSender(store, stream, sent)
+    sender = OutboxSender(store, stream, sent, overwriting.freed)
     writer = EventWriter(store, sender.wake, stale)
     choices = Choices(settings.worker, settings.gate, settings.target_fpir, settings.grant_seconds)
     live = LiveView(redis_url, settings.stream, lambda: worker.watched)
-    worker = Worker(store, nets, writer.put, lambda: writer.alive and sender.alive, choices, live)
+    worker = Worker(store, nets, writer.put, lambda: writer.alive and sender.alive, choices, live, forget)
     WorkerMetrics(worker, registry)
     sender.start()
     writer.start()

@@ -13,6 +13,7 @@ from typing import Any
 from psycopg.errors import FeatureNotSupported, ReadOnlySqlTransaction
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import SetupError, StoreUnavailableError
 from app.keyring import Keyring
@@ -120,6 +121,10 @@ def _prepare_postgresql(connection: Any, _record: object) -> None:
     connection.commit()
 
 
+def _close(_connection: object, entry: ConnectionPoolEntry) -> None:
+    entry.invalidate()
+
+
 class Store:
     """One database and the keys that seal parts of it. Threads may share it; processes may not."""
 
@@ -203,6 +208,18 @@ class Store:
         """
         with self.reading() as session:
             session.execute(text("SELECT 1"))
+
+    def renew(self) -> None:
+        """Go on with new connections and queries: what the present ones keep may tell of rows that are gone.
+
+        A connection keeps pages and buffers; one in use is closed when it is given back. A compiled query keeps the
+        values of its first use.
+        """
+        self.engine.clear_compiled_cache()
+        old = self.engine.pool
+        self.engine.dispose(close=False)
+        event.listen(old, "checkin", _close)
+        old.dispose()
 
     def close(self) -> None:
         """Close all connections."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from app.memory import overwrite_kept_arrays
 from app.store import audit, removal, stream_removals, tombstones, wiping, workers
 from app.store.engine import Store
 from app.store.records import Forgotten, InStream, Receipt, Removed, StreamRemains
@@ -88,6 +89,8 @@ def settle(store: Store, stream: Entries | None, removed: Sequence[Removed], pat
     }
     in_stream = stream_removals.clear(store, stream) if any(one.events for one in removed) else NOTHING
     remains = wiping.wipe(store, tuple(sorted({table for one in removed for table in wiping.readable(one)})))
+    store.renew()
+    overwrite_kept_arrays()
     return [Receipt(one, followed[one.building], remains, in_stream) for one in removed]
 
 

@@ -157,6 +157,32 @@ def test_one_click_says_that_it_was_somebody_else(api: Api, visit: Visit) -> Non
     assert wrong.status_code == 422
 
 
+def test_somebody_is_enrolled_from_an_event(api: Api, visit: Visit, portrait_files: dict[str, bytes]) -> None:
+    house, visitor = furnish(api.services.store, "main", "Eileen Collins", portrait_files["Grace Hopper"]), visit()
+    path = f"{house.path}/events/{house.unknown}"
+    found = visitor.get(f"{path}?who=eil").text
+    assert "This was Eileen Collins" in found and "Add this face to Eileen Collins" in found
+    made = visitor.post(f"{path}/enrolment", name="Grace Hopper")
+    assert made.status_code == 303, made.text
+    page = visitor.get(made.headers["location"]).text
+    assert "Grace Hopper" in page and "from an event" in page and page.count("/image") == 1
+    grey = furnish(api.services.store, "annex")
+    refused = visitor.post(f"{grey.path}/events/{grey.unknown}/enrolment", name="Nobody")
+    assert refused.status_code == 422 and "No face was found" in refused.text
+
+
+def test_a_camera_is_tried_before_it_is_saved(api: Api, visit: Visit) -> None:
+    house, visitor = furnish(api.services.store, "main"), visit()
+    form = {"name": "Gate", "source": f"rtsp://user:{SECRET}@127.0.0.1:9/1", "fps": "5", "transport": "tcp"}
+    told = visitor.post(f"{house.path}/cameras/check", **form)
+    assert told.status_code == 200 and "Cannot be reached" in told.text and "power and network" in told.text
+    assert SECRET not in told.text and 'value="Gate"' in told.text
+    wrong = visitor.post(f"{house.path}/cameras/check", **form | {"source": "http://127.0.0.1/1"})
+    assert wrong.status_code == 422 and 'id="source-wrong"' in wrong.text
+    with api.services.store.reading() as session:
+        assert len(cameras.listing(session, "main", 9).items) == 1
+
+
 def test_lists_page_without_a_script(api: Api, visit: Visit) -> None:
     visitor = visit()
     with api.services.store.session() as session:
