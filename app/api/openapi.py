@@ -125,7 +125,7 @@ def _whole(example: Any, schema: dict[str, Any], components: dict[str, Any]) -> 
     if "$ref" in schema:
         return _whole(example, components[schema["$ref"].rpartition("/")[2]], components)
     if "anyOf" in schema and example is not None:
-        return _whole(example, schema["anyOf"][0], components)  # the other one is null
+        return _whole(example, _fitting(example, schema["anyOf"], components), components)
     if isinstance(example, list):
         return [_whole(item, schema.get("items", {}), components) for item in example]
     if not isinstance(example, dict):
@@ -134,6 +134,13 @@ def _whole(example: Any, schema: dict[str, Any], components: dict[str, Any]) -> 
         name: _whole(value, schema.get("properties", {}).get(name, {}), components) for name, value in example.items()
     }
     return dict.fromkeys(schema.get("required", [])) | parts
+
+
+def _fitting(example: Any, choices: list[dict[str, Any]], components: dict[str, Any]) -> dict[str, Any]:
+    """Return the choice that knows every member of the example; the first one for whatever has no members."""
+    known = [components[one["$ref"].rpartition("/")[2]] if "$ref" in one else one for one in choices]
+    members = set(example) if isinstance(example, dict) else set()
+    return next((one for one in known if members <= set(one.get("properties", {}))), known[0])
 
 
 def _part(schema: dict[str, Any], components: dict[str, Any]) -> Any:

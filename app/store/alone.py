@@ -31,10 +31,13 @@ def alone(store: Store, job: int = RETENTION) -> Iterator[bool]:
             os.close(folder)
         return
     with store.errors(), store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        ours = False
         try:  # no transaction stays open meanwhile: it would keep dead rows from being cleared away
-            yield bool(connection.scalar(text("SELECT pg_try_advisory_lock(:job)"), {"job": job}))
+            ours = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:job)"), {"job": job}))
+            yield ours
         finally:
-            connection.invalidate()  # the lock goes with the connection
+            if ours:  # at once: a connection that is closed gives its locks back a moment later
+                connection.execute(text("SELECT pg_advisory_unlock(:job)"), {"job": job})
 
 
 def _lock(folder: int) -> bool:
