@@ -12,7 +12,7 @@ from app.settings import Settings
 
 def announce(address: str, key: str | None) -> None:
     """Say where the API is, and on the first run the key, which is never shown again."""
-    print(f"Cardea answers at {address} (API description: {address}/openapi.json)", file=sys.stderr)
+    print(f"Cardea answers at {address}: open it in a browser. API: {address}/openapi.json", file=sys.stderr)
     if key is not None:
         print(f"This is the first run. Your operator key, shown only now:\n\n  {key}\n", file=sys.stderr)
 
