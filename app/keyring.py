@@ -83,6 +83,7 @@ class Keyring:
             file.write(_line(secrets.token_bytes(KEY_BYTES)))
             file.flush()
             os.fsync(file.fileno())
+        _keep_name(self.path)
 
     def add(self) -> str:
         """Put a new key before the others and return its id; it seals from now on.
@@ -180,9 +181,19 @@ class Keyring:
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(self.path)
+            _keep_name(self.path)
         except OSError as error:
             raise SetupError(f"the key file {self.path} cannot be written: {error.strerror}") from error
         self.reload()
+
+
+def _keep_name(path: Path) -> None:
+    """Have the folder's entry of a file outlive a power cut; the content is synchronised already."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def key_of(sealed: bytes) -> str:

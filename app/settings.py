@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(None, description="redis://... ; an embedded server when unset")
     videos: Path | None = Field(None, description="folder of video files that may be added as cameras")
     host: str = Field("127.0.0.1", description="address that the API listens on")
+    proxies: str = Field("127.0.0.1", description="addresses or networks of proxies whose X-Forwarded headers count")
     port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
     worker: str = Field(default_factory=socket.gethostname, description="name of this worker, unique per database")
     stream: str = Field("cardea:events", description="key of the Redis stream")

@@ -20,6 +20,7 @@ from threading import Lock, Thread
 import cv2
 
 from app.errors import StoreUnavailableError, WorkerError
+from app.memory import give_back
 from app.store import cameras, events, workers
 from app.store.engine import Store
 from app.store.records import CameraStats
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 FOLLOW = 0.2  # seconds between looks at the store
 BEAT = 1.0  # seconds between heartbeats; the lease in the store is five times as long
+TRIM = 60.0  # seconds between returns of free memory: cameras that come and go leave holes in it
 TELL = 2.0  # seconds between reports of what was counted, which go with a heartbeat
 ABANDONED = 20  # threads that hang in a decoder and cannot be ended; with more the process is to be replaced
 STALE = 3.0  # seconds; less than the lease, so that an erasure which waits for the lease is safe
@@ -140,10 +142,14 @@ class Worker:
         """Return whether the gallery is known to be as it was `STALE` seconds ago or later."""
         return clock - self._followed < STALE
 
-    def lose(self, camera: str) -> None:
-        """Stop watching a camera that somebody else owns now; called when the store refused its event."""
+    def lose(self, camera: str, owner_epoch: int) -> None:
+        """Stop watching a camera that somebody else owns now; called when the store refused its event.
+
+        Args:
+            owner_epoch: of the event. One of an earlier watch of ours says nothing about the present one.
+        """
         watched = self.watched.get(camera)
-        if watched is not None:
+        if watched is not None and watched.camera.owner_epoch == owner_epoch:
             self._drop(watched)
 
     def _step(self, watched: WatchedCamera, body: Callable[[], None]) -> None:
@@ -188,8 +194,12 @@ class Worker:
 
     def _keep_following(self) -> None:
         away = False
+        trimmed = time.monotonic()
         while not self._stopping.wait(FOLLOW):
             self._check()
+            if time.monotonic() - trimmed >= TRIM:
+                give_back()
+                trimmed = time.monotonic()
             trouble = self._try_to_follow()
             if trouble and not away:
                 log.warning("%s; nothing is granted until that is over", trouble)

@@ -33,7 +33,7 @@ class EventWriter:
 
     Args:
         on_stored: told after each event that was written; it wakes the sender.
-        on_stale: told the camera of an event that was refused, because another worker owns that camera now.
+        on_stale: told camera and owner epoch of an event that was refused, because another worker owns that camera now.
         pictures: events that may wait with their pictures; later ones are stored without.
         limit: events that may wait; later ones are lost.
     """
@@ -42,7 +42,7 @@ class EventWriter:
         self,
         store: Store,
         on_stored: Callable[[], None],
-        on_stale: Callable[[str], None],
+        on_stale: Callable[[str, int], None],
         pictures: int = PICTURES,
         limit: int = LIMIT,
     ) -> None:
@@ -127,7 +127,7 @@ class EventWriter:
                 events.add(session, event)
         except StaleOwnerError as error:
             log.warning("event %s is refused: %s", event.id, error)
-            self._on_stale(event.camera)
+            self._on_stale(event.camera, event.owner_epoch)
         except (SQLAlchemyError, TypeError, ValueError):  # a driver lets some errors of a bad value through as they are
             log.exception("event %s cannot be stored and is dropped", event.id)
         else:

@@ -16,7 +16,7 @@ from app.api.services import Serving
 from app.enrolment.archives import ARCHIVE_BYTES, Archive
 from app.enrolment.enroller import Submission
 from app.enrolment.sources import MAX_PHOTOS, submissions
-from app.errors import SourceError
+from app.errors import ConflictError, SourceError
 from app.photos import MAX_BYTES
 from app.store import audit, buildings, operations
 from app.store.audit import Actor
@@ -82,7 +82,7 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
     "",
     status_code=202,
     dependencies=OPERATE,
-    responses=documented("not-found", "too-busy", *_ARCHIVE_CODES),
+    responses=documented("not-found", "conflict", "too-busy", *_ARCHIVE_CODES),
     openapi_extra={"requestBody": _BODY},
     description=f"""Enrol the people of a ZIP: `NAME.jpg`, `NAME/*.jpg`, or photos with one CSV at its root.
 
@@ -149,7 +149,7 @@ def _keep(store: Store, building: str, actor: Actor, options: dict[str, Any], fo
             record = operations.release(session, operation)
             detail = {"photos": record.total}
             audit.add(session, actor, "enrolment.started", building=building, target=operation, detail=detail)
-    except SourceError:
+    except (SourceError, ConflictError):
         with store.session() as session:
             operations.discard(session, operation)
         raise

@@ -108,7 +108,7 @@ def limited(name: Literal["identify"]) -> Check:
 
 
 def check_login(request: Request) -> None:
-    """Count an attempt to log in from the request's address.
+    """Count an attempt to log in with a bad key from the request's address.
 
     Raises:
         ProblemError: there were too many.

@@ -79,8 +79,8 @@ def working(
     """
     latency = send_latency(registry)
 
-    def stale(camera: str) -> None:
-        worker.lose(camera)
+    def stale(camera: str, owner_epoch: int) -> None:
+        worker.lose(camera, owner_epoch)
 
     def sent(event: Event, seconds: float) -> None:
         latency.observe(seconds)

@@ -53,6 +53,7 @@ def api_server(
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=5,
+        forwarded_allow_ips=settings.proxies,
     )
     return ApiServer(config, services)
 

@@ -125,6 +125,7 @@ class _Hold:
 
     def note(self, position: int, session: Session, result: Result) -> None:
         """Renew the lease and note a result, if the operation is still ours."""
+        before = self._until
         self._renew(session)
         noted = operations.settle(
             session,
@@ -137,6 +138,7 @@ class _Hold:
             similarity=result.similarity,
         )
         if not noted:
+            self._until = before  # the transaction is undone, and the new lease with it
             raise _GoneError
 
     def leave(self, session: Session) -> None:

@@ -34,6 +34,7 @@ def changes_since(session: Session, building: str, sequence: int, embedder: str)
     changed = later.with_only_columns(GalleryChange.person_id)
     templates = session.execute(
         select(Template.person_id, Template.vector)
+        .join(PersonRow, PersonRow.id == Template.person_id)
         .where(Template.building_id == building, Template.embedder == embedder, Template.person_id.in_(changed))
         .order_by(Template.id)
     ).all()

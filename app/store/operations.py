@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, or_, select, update
+from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import ConflictError, CursorError, NotFoundError
@@ -14,7 +14,7 @@ from app.store.clock import now
 from app.store.paging import decode, new_id, page
 from app.store.records import Page, PersonFields
 from app.store.sealing import seal, unseal
-from app.store.tables import Operation, OperationItem, PersonRow
+from app.store.tables import Operation, OperationItem, PersonRow, Tombstone
 
 ENROLMENT = "enrolment"
 RECEIVING = "receiving"  # its items are still being written
@@ -112,7 +112,8 @@ def append(session: Session, operation: str, items: list[NewItem], lease: timede
     row = _locked(session, operation)
     if row.state != RECEIVING:
         raise NotFoundError(f"operation {operation!r} takes no items")
-    for position, item in enumerate(items, start=row.total):
+    last = session.scalar(select(func.max(OperationItem.position)).where(OperationItem.operation_id == operation))
+    for position, item in enumerate(items, start=0 if last is None else last + 1):  # an erasure may have left gaps
         detail = {"file": item.file, "trouble": list(item.trouble), "fields": _to_json(item.fields)}
         photo = seal(session, item.photo, _label(operation))
         session.add(OperationItem(operation_id=operation, position=position, detail=detail, photo=photo, reasons=[]))
@@ -122,8 +123,15 @@ def append(session: Session, operation: str, items: list[NewItem], lease: timede
 
 
 def release(session: Session, operation: str) -> OperationRecord:
-    """Let the work begin: all items are there."""
+    """Let the work begin: all items are there.
+
+    Raises:
+        ConflictError: somebody of the building was erased meanwhile, who may be in what came after that.
+    """
     row = _locked(session, operation)
+    late = select(Tombstone.person_id).where(Tombstone.building_id == row.building_id)
+    if session.scalar(late.where(Tombstone.erased_at >= row.created_at).limit(1)) is not None:
+        raise ConflictError("somebody was erased while the archive arrived: send it again without that person")
     row.state, row.lease_until = RUNNING, None
     return _record(row)
 
@@ -281,7 +289,7 @@ def forget(session: Session, person: str) -> int:
     mine = select(OperationItem).where(OperationItem.person_id == person)
     keys = {(item.operation_id, _key(item)) for item in session.scalars(mine)}
     if row is not None:  # an archive that waits would bring the person back
-        waiting = select(Operation.id).where(Operation.building_id == row.building_id, Operation.state == RUNNING)
+        waiting = select(Operation.id).where(Operation.building_id == row.building_id)  # the ended name people too
         own = [key for key in (row.external_id, row.name) if key is not None]
         keys |= {(operation, key) for operation in session.scalars(waiting) for key in own}
     return sum(_forget(session, operation, key) for operation, key in sorted(keys))

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Delete, Select, Update, delete, func, insert, literal, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.store import audit, buildings, idempotency, operations, people
+from app.store import audit, buildings, enrolments, idempotency, operations, people
 from app.store.clock import now
 from app.store.records import Removed
 from app.store.tables import (
@@ -33,6 +33,7 @@ def remove_person(session: Session, building: str, person: str, actor: audit.Act
         NotFoundError: there is none of this id in this building.
     """
     people.locked(session, building, person)  # an event about this person that is being stored comes first
+    enrolments.lock(session, building)  # before operations, as a bulk enrolment does
     moment = now(session)
     photos, templates = _count(session, Photo.id, person), _count(session, Template.id, person)
     named = select(EventRow.id).where(EventRow.person_id == person)
@@ -48,6 +49,8 @@ def remove_person(session: Session, building: str, person: str, actor: audit.Act
     events = _rows(session, anonymous, EventRow.id)
     replies = idempotency.forget(session, f"/v1/buildings/{building}/persons/{person}")
     items = operations.forget(session, person)
+    for table in (Template, Photo):  # said here: a restore runs without foreign keys, so nothing would follow
+        session.execute(delete(table).where(table.person_id == person))
     session.execute(delete(PersonRow).where(PersonRow.id == person))
     session.merge(Tombstone(person_id=person, building_id=building, erased_at=moment))
     sequence = buildings.raise_sequence(session, building, person)

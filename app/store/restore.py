@@ -6,9 +6,8 @@ remember names, and gallery sequences, because whoever follows a gallery must lo
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -61,7 +60,7 @@ class _Before:
     sequence: int = 0
     persons: set[tuple[str, str]] = field(default_factory=set)  # building and person that a gallery may hold
     erased: Erased = field(default_factory=dict)
-    revoked: dict[str, Any] = field(default_factory=dict)  # key -> time
+    ended: dict[str, tuple[datetime | None, datetime | None]] = field(default_factory=dict)  # key -> revoked, expires
 
 
 def restore(
@@ -132,8 +131,8 @@ def _before(connection: Connection, store: Store) -> _Before:
     if "tombstones" in tables:
         with _session(connection, store) as session:
             before.erased = tombstones.listing(session)
-    revoked = select(ApiKey.id, ApiKey.revoked_at).where(ApiKey.revoked_at.is_not(None))
-    before.revoked = {row.id: row.revoked_at for row in connection.execute(revoked)}
+    ended = select(ApiKey.id, ApiKey.revoked_at, ApiKey.expires_at)
+    before.ended = {row.id: (row.revoked_at, row.expires_at) for row in connection.execute(ended)}
     return before
 
 
@@ -201,8 +200,7 @@ def _finish(connection: Connection, store: Store, before: _Before, ledger: Erase
         session.execute(update(CameraRow).values(owner=None, state=None, owner_epoch=ahead(epoch)))
         highest = session.scalar(select(func.max(Building.gallery_sequence))) or 0
         _renumber_galleries(session, before.persons, ahead(max(before.sequence, highest)))
-        for key, at in before.revoked.items():
-            session.execute(update(ApiKey).where(ApiKey.id == key).values(revoked_at=at))
+        _end_keys(session, before)
         old = select(EventRow.id).where(EventRow.occurred_at < moment - REMEMBERED)
         session.execute(delete(Outbox).where(Outbox.event_id.in_(old)))
         sealing.register(session)
@@ -211,6 +209,14 @@ def _finish(connection: Connection, store: Store, before: _Before, ledger: Erase
         audit.add(session, ACTOR, "backup.restored", detail=detail)
         session.commit()  # of the session alone: the transaction is the connection's
     return again
+
+
+def _end_keys(session: Session, before: _Before) -> None:
+    """Let no key live longer than the replaced database said: it may have leaked."""
+    for key in session.scalars(select(ApiKey).where(ApiKey.id.in_(before.ended))):
+        revoked, expires = before.ended[key.id]
+        key.revoked_at = revoked or key.revoked_at
+        key.expires_at = min((one for one in (key.expires_at, expires) if one is not None), default=None)
 
 
 def _ahead(clock: int) -> Callable[[int], int]:

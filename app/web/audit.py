@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.api.schemas import PageToken
 from app.api.services import Serving
@@ -10,9 +10,9 @@ from app.store import audit
 from app.web import words
 from app.web.rendering import render_in
 from app.web.routing import PageRoute
-from app.web.visitor import Here
+from app.web.visitor import Here, operator
 
-router = APIRouter(route_class=PageRoute)
+router = APIRouter(route_class=PageRoute, dependencies=[Depends(operator)])
 
 PAGE = 50
 EVERYWHERE = ("all", "login", "key")  # choices that look beyond the building

@@ -41,11 +41,6 @@ def login_page(request: Request, services: Serving, next: Next = "/") -> Respons
 def log_in(request: Request, services: Serving, key: Secret = "", next: Target = "/") -> Response:
     """Exchange a key for a session."""
     address = client_address(request)
-    try:
-        check_login(request)
-    except ProblemError:
-        note_refusal(request, Refusal.TOO_MANY, action="login.refused")
-        return render(request, "login.html", 429, next=local(next), error=TOO_MANY)
     with services.store.session() as session:
         found, reason = keys.examine(session, key.strip())
         if found is not None and reason is None and found.scope != Scope.DEVICE:
@@ -54,6 +49,11 @@ def log_in(request: Request, services: Serving, key: Secret = "", next: Target =
             actor = Actor("session", found.id, found.name, address)
             audit.add(session, actor, "login.accepted", building=found.building)
             return _with_cookie(request, RedirectResponse(local(next), 303), secret)
+    try:
+        check_login(request)  # only now: whoever shares the address of somebody who guesses can still log in
+    except ProblemError:
+        note_refusal(request, Refusal.TOO_MANY, action="login.refused")
+        return render(request, "login.html", 429, next=local(next), error=TOO_MANY)
     note_refusal(request, reason or Refusal.DEVICE, found, action="login.refused")
     return render(request, "login.html", 403, next=local(next), error=UNKNOWN if reason else DEVICE)
 

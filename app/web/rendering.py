@@ -53,7 +53,7 @@ def zone_of(request: Request) -> tzinfo:
     """Return the visitor's time zone, which a script leaves in a cookie; UTC without one."""
     try:
         return ZoneInfo(request.cookies.get("zone", "UTC").replace("%2F", "/"))
-    except (ValueError, OSError):  # not found is a KeyError's kin, a folder of zones an OSError
+    except (KeyError, ValueError, OSError):  # unknown, malformed, a folder of zones
         return UTC
 
 

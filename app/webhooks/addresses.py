@@ -6,6 +6,8 @@ checked, so a name that changes its answer gains nothing.
 """
 
 import socket
+import ssl
+import time
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -18,6 +20,8 @@ from app.errors import SetupError
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 _TRANSLATING = IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
+_UNICAST = IPv6Network("2000::/3")  # RFC 4291: all that the registries give out
+_PLATFORM = IPv4Address("168.63.129.16")  # a cloud's own services, at an address that looks public
 LONGEST = 2048
 
 
@@ -42,7 +46,9 @@ def permitted(address: Address, networks: Sequence[Network]) -> bool:
     inner = _inner(address)
     if any(inner in network for network in networks if network.version == inner.version):
         return True
-    return inner.is_global and not inner.is_multicast
+    if inner.version == 6 and inner not in _UNICAST:
+        return False  # what is not given out to anybody may lead anywhere
+    return inner.is_global and not inner.is_multicast and inner != _PLATFORM
 
 
 def check_url(url: str, networks: Sequence[Network]) -> None:
@@ -56,8 +62,12 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("host or port of the address is malformed") from None
-    if len(url) > LONGEST or any(letter <= " " or letter == "\x7f" for letter in url):
-        raise ValueError(f"the address has blanks or control characters, or more than {LONGEST} characters")
+    if len(url) > LONGEST or not url.isascii() or any(letter <= " " or letter == "\x7f" for letter in url):
+        raise ValueError(f"write the address with ASCII letters, no blanks, and at most {LONGEST} characters")
+    try:
+        (host or "").encode("idna")
+    except UnicodeError:
+        raise ValueError("each part of the host name has 1 to 63 characters") from None
     if parts.scheme not in ("https", "http") or not host or port == 0:
         raise ValueError("write the address as https://host[:port]/path")
     if parts.username is not None or parts.password is not None or parts.fragment:
@@ -70,10 +80,15 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
-    """Opens connections to permitted addresses alone."""
+    """Opens connections to permitted addresses alone, each for a limited time.
 
-    def __init__(self, networks: Sequence[Network]) -> None:
+    Args:
+        seconds: that a connection may last in all.
+    """
+
+    def __init__(self, networks: Sequence[Network], seconds: float) -> None:
         self._networks = networks
+        self._seconds = seconds
         self._backend = httpcore2.SyncBackend()
 
     def connect_tcp(
@@ -99,7 +114,44 @@ class GuardedBackend(httpcore2.NetworkBackend):
             raise ForbiddenAddressError(
                 "the name leads to a private network; CARDEA_WEBHOOK_NETWORKS must name it first"
             )
-        return self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        stream = self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        return _Hurried(stream, time.monotonic() + self._seconds)
+
+
+class _Hurried(httpcore2.NetworkStream):
+    """A connection that ends at a deadline, however slowly its other side drips."""
+
+    def __init__(self, stream: httpcore2.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read within what is left of the time."""
+        return self._stream.read(max_bytes, self._left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write within what is left of the time."""
+        self._stream.write(buffer, self._left())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        """Go on encrypted, within what is left of the time."""
+        return _Hurried(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell about the connection."""
+        return self._stream.get_extra_info(info)
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore2.ReadTimeout("the time for this attempt is up")
+        return left
 
 
 def _literal(host: str) -> Address | None:

@@ -44,9 +44,11 @@ class Attempt:
 class Poster:
     """Posts signed messages to permitted addresses; follows no redirect and uses no proxy. Threads may share it."""
 
-    def __init__(self, networks: Sequence[Network]) -> None:
+    def __init__(self, networks: Sequence[Network], seconds: float = 2 * ANSWER_SECONDS) -> None:
         self._pool = httpcore2.ConnectionPool(
-            max_connections=AT_ONCE * 2, keepalive_expiry=30, network_backend=GuardedBackend(networks)
+            max_connections=AT_ONCE * 2,
+            max_keepalive_connections=0,  # a connection lasts for one attempt
+            network_backend=GuardedBackend(networks, seconds),
         )
 
     def post(self, url: str, secrets: Sequence[str], message: str, body: bytes) -> Attempt:
@@ -122,14 +124,20 @@ class WebhookSender:
             self._attempt(due)
         except StoreUnavailableError:
             log.warning("webhook %s: the outcome could not be noted; the event will be sent again", due.webhook)
+        except Exception:  # the edge of this thread: one address that breaks a library must not be tried for ever
+            log.exception("webhook %s: the attempt broke off", due.webhook)
+            self._finish(due, Attempt(None, "the attempt broke off; the log says why"))
 
     def _attempt(self, due: DueDelivery) -> None:
         event = due.record.event
         body = json.dumps(to_cloud_event(event, due.record.has_snapshot), ensure_ascii=False).encode()
         attempt = self._poster.post(due.url, due.secrets, event.id, body)
+        self._finish(due, attempt)
+        if not attempt.delivered:
+            log.warning("webhook %s: %s", due.webhook, attempt.error)
+
+    def _finish(self, due: DueDelivery, attempt: Attempt) -> None:
         with self._store.session() as session:
             deliveries.finish(session, due.id, delivered=attempt.delivered, status=attempt.status, error=attempt.error)
             if attempt.status == GONE:
                 webhooks.disable(session, due.webhook, "the receiver answered 410 Gone: it wants no more")
-        if not attempt.delivered:
-            log.warning("webhook %s: %s", due.webhook, attempt.error)

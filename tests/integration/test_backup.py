@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 from fixtures_door import ROOT
 from fixtures_store import access_event, claimed_camera, enrol, silence, store_at
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from app.__main__ import main
 from app.errors import BackupError, SetupError
 from app.keyring import Keyring
 from app.store import archive, backup, cameras, erasure, events, galleries, keys, people, tombstones
+from app.store.clock import now
 from app.store.engine import Store
 from app.store.migration import upgrade
 from app.store.records import PersonRecord, Scope
 from app.store.restore import restore
-from app.store.tables import Base, CameraRow
+from app.store.tables import ApiKey, Base, CameraRow, Photo, Template
 from app.types import Decision
 
 COMPARED = sorted(
@@ -112,6 +113,8 @@ def test_the_erased_stay_erased(store: Store, tmp_path: Path) -> None:
     assert restore(store, file, replace=True).erased_again == 1
     with store.reading() as session:
         assert [person.id for person in people.listing(session, "main", 10).items] == [ben.id]
+        for table in (Photo, Template):
+            assert set(session.scalars(select(table.person_id))) == {ben.id}
         found = events.listing(session, "main", 10).items
         assert [record.has_snapshot for record in found] == [True, False]
         assert ada.id in tombstones.listing(session)
@@ -142,12 +145,13 @@ def test_numbers_that_were_used_are_not_used_again(small: Store, tmp_path: Path)
     assert 1_700_000_000 < epochs[0] < epochs[1]
 
 
-def test_a_key_that_was_revoked_stays_revoked(small: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["revoked_at", "expires_at"])
+def test_a_key_that_was_ended_stays_ended(small: Store, tmp_path: Path, column: str) -> None:
     with small.session() as session:
         key, secret = keys.create(session, "stolen", Scope.OPERATOR)
     file = write(small, tmp_path / "backup.zip")
     with small.session() as session:
-        keys.revoke(session, key.id)
+        session.execute(update(ApiKey).where(ApiKey.id == key.id).values({column: now(session)}))
     restore(small, file, replace=True)
     with small.reading() as session:
         assert keys.verify(session, secret) is None

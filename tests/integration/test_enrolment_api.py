@@ -24,6 +24,7 @@ from fixtures_redis import wait_until
 from sqlalchemy import func, select
 
 from app.enrolment.job import EnrolmentJob
+from app.errors import ConflictError
 from app.store import audit, operations, people
 from app.store.records import Scope
 from app.store.tables import OperationItem
@@ -260,6 +261,26 @@ def test_an_archive_that_waits_does_not_bring_an_erased_person_back(
     request.getfixturevalue("job")
     done = ended(operator, made)
     assert done["total"] == done["done"] == 1 and [item["name"] for item in items(operator, done["id"])] == [HOPPER]
+
+
+def test_an_erasure_reaches_archives_that_arrive_and_that_were_cancelled(
+    api: Api, operator: httpx2.Client, faces: dict[str, bytes]
+) -> None:
+    cancelled = send(operator, packed({f"{COLLINS}.jpg": b"no photo"})).json()["id"]
+    assert operator.delete(f"/v1/operations/{cancelled}").status_code < 300
+    actor, fields = audit.Actor("key", "key_1", "test"), people.PersonFields(COLLINS)
+    item = operations.NewItem(fields, "a.jpg", faces[COLLINS])
+    minute = timedelta(minutes=1)
+    with api.services.store.session() as session:
+        arriving = operations.create(session, "main", actor, {}, minute)
+        operations.append(session, arriving, [item, item], minute)
+    person = add_person(operator, COLLINS)
+    assert operator.delete(f"/v1/buildings/main/persons/{person}").status_code == 200
+    assert items(operator, cancelled) == []
+    with api.services.store.session() as session:
+        operations.append(session, arriving, [item], minute)  # what came after the erasure
+    with pytest.raises(ConflictError, match="send it again"), api.services.store.session() as session:
+        operations.release(session, arriving)
 
 
 WORKER = """

@@ -92,7 +92,7 @@ def sending(
 def writing(
     store: Store,
     on_stored: Callable[[], None] = ignore,
-    on_stale: Callable[[str], None] = ignore,
+    on_stale: Callable[[str, int], None] = ignore,
     pictures: int = 500,
 ) -> Iterator[EventWriter]:
     writer = EventWriter(store, on_stored, on_stale, pictures)
@@ -349,7 +349,7 @@ def test_a_worker_that_lost_its_camera_stores_nothing_more(
         workers.start(session, "first", "next incarnation")
         workers.start(session, "second", "incarnation")
         cameras.claim(session, "second")
-    with writing(store, on_stale=lost.append) as writer:
+    with writing(store, on_stale=lambda camera, epoch: lost.append(camera)) as writer:
         writer.put(make_event(3, camera=owned[0]))
         writer.put(make_event(1, camera=owned[0], owner_epoch=2))
         source.made.append(f"{owned[0]}.2.1")

@@ -26,7 +26,7 @@ def postgres_store(postgres_url: str) -> Iterator[Store]:
 
 @contextlib.contextmanager
 def writing(store: Store, **more: int) -> Iterator[EventWriter]:
-    writer = EventWriter(store, lambda: None, lambda camera: None, **more)
+    writer = EventWriter(store, lambda: None, lambda camera, epoch: None, **more)
     writer.start()
     try:
         yield writer

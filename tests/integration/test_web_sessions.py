@@ -63,8 +63,8 @@ def test_nobody_tries_keys_one_after_the_other(api: Api) -> None:
     client = api.bearing(None)
     answers = [client.post("/login", data={"key": f"cardea_{number}"}).status_code for number in range(11)]
     assert answers == [403] * 10 + [429]
-    assert client.post("/login", data={"key": api.key()}).status_code == 429
-    wait_until(lambda: len(trail(api, "login.refused")) == 12)
+    assert client.post("/login", data={"key": api.key()}).status_code == 303  # others may share the address
+    wait_until(lambda: len(trail(api, "login.refused")) == 11)
 
 
 def test_a_session_ends_with_its_key(api: Api, visit: Visit) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -192,6 +193,35 @@ def test_private_addresses_are_blocked_by_default(store: Store, receiver: Receiv
         wait_until(lambda: log(store, webhook)[0].attempts == 1)
     assert "private network" in log(store, webhook)[0].error
     assert receiver.got == []
+
+
+def test_a_receiver_that_drips_is_left_after_a_while() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                while not ended.wait(0.1):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        poster = Poster(HERE, 0.5)
+        attempt = poster.post(f"http://127.0.0.1:{server.getsockname()[1]}/", [new_secret()], "m", b"{}")
+        ended.set()
+        thread.join()
+        poster.close()
+    assert (attempt.delivered, attempt.status) == (False, None)
+
+
+def test_an_address_that_breaks_a_library_counts_as_an_attempt(store: Store) -> None:
+    webhook, _ = add(store, "http://a..example/")
+    happen(store, claimed_camera(store), 1)
+    with sending(store):
+        wait_until(lambda: log(store, webhook)[0].attempts == 1)
+    assert log(store, webhook)[0].error
 
 
 def test_while_secrets_change_both_sign(store: Store, receiver: Receiver) -> None:

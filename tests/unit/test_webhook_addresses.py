@@ -36,6 +36,11 @@ def test_public_addresses_are_permitted(address: str) -> None:
         "::ffff:10.0.5.7",
         "64:ff9b::a00:507",
         "2002:a00:507::",
+        "fec0::1",
+        "64:ff9b:1::a00:1",
+        "::ffff:0:10.0.0.1",
+        "::10.0.0.1",
+        "168.63.129.16",
     ],
 )
 def test_private_addresses_are_not(address: str) -> None:
@@ -59,6 +64,9 @@ def test_a_named_network_is_permitted_and_no_other() -> None:
         "https://",
         "https:///path",
         "https://example.org:0/",
+        "https://a..example/",
+        "https://münchen.example/",
+        "https://" + "a" * 64 + ".example/",
         "https://example.org:99999/",
         "https://user:hush@example.org/",
         "https://example.org/#part",
