@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.errors import CardeaError, NotFoundError
+from app.side_job import SideJob
 from app.store import audit, erasure, retention, stream_removals, wiping
 from app.store.alone import alone
 from app.store.clock import now
@@ -108,7 +109,7 @@ def _report(found: dict[str, Counter[str]]) -> Report:
     return Report({building: {kind: n for kind, n in kinds.items() if n} for building, kinds in sorted(found.items())})
 
 
-class RetentionJob:
+class RetentionJob(SideJob):
     """Enforces retention once an hour, and takes entries of erased persons out of a stream that was away.
 
     A round that fails is told of and tried again with the next look.
@@ -117,22 +118,7 @@ class RetentionJob:
     def __init__(self, store: Store, stream: Entries) -> None:
         self._store = store
         self._stream = stream
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs; it ends by itself only through a defect."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin; the first round comes after the first look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; a round that runs ends with its batch."""
-        self._stopping.set()
-        self._thread.join()
+        super().__init__("retention")
 
     def _run(self) -> None:
         left = 0.0  # seconds until the next round

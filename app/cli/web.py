@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Protocol
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -17,6 +16,7 @@ from app.mqtt.bridge import MqttBridge
 from app.mqtt.broker import Broker
 from app.retention import RetentionJob
 from app.settings import Settings
+from app.side_job import SideJob
 from app.store import cameras
 from app.store.engine import Store
 from app.store.records import Door
@@ -56,20 +56,6 @@ def api_server(
         forwarded_allow_ips=settings.proxies,
     )
     return ApiServer(config, services)
-
-
-class SideJob(Protocol):
-    """One named thread."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """Finish what is in hand and end."""
 
 
 @contextmanager

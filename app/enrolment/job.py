@@ -5,7 +5,6 @@ by the next one at the item where it stood, and one that was thought dead can se
 """
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.enrolment.enroller import Enroller, Result, Submission, Terms, judged, settle
 from app.errors import StoreUnavailableError
+from app.side_job import SideJob
 from app.store import audit, operations
 from app.store.engine import Store
 from app.store.operations import OperationRecord
@@ -28,7 +28,7 @@ BATCH = 4  # photos in memory; each has up to 10 MB
 _log = logging.getLogger(__name__)
 
 
-class EnrolmentJob:
+class EnrolmentJob(SideJob):
     """One thread, which works on one enrolment after the other. It judges one photo at a time: doors come first.
 
     Args:
@@ -44,22 +44,7 @@ class EnrolmentJob:
         self._embedder = embedder
         self._target_fpir = target_fpir
         self._lease = lease
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="enrolments", daemon=True)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs; it ends by itself only through a defect."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to look for work."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish the item in hand and end; what is left is done by whoever comes next."""
-        self._stopping.set()
-        self._thread.join()
+        super().__init__("enrolments")
 
     def _run(self) -> None:
         while not self._stopping.wait(POLL):

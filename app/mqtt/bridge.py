@@ -7,7 +7,6 @@ bridge.
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from app.errors import BrokerUnavailableError, StoreUnavailableError
 from app.events import connect
 from app.mqtt.broker import Broker
 from app.mqtt.messages import discovery, event_message, removal
+from app.side_job import SideJob
 from app.store.records import Door
 
 GROUP, CONSUMER = "cardea-mqtt", "bridge"
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 Entry = tuple[str, dict[str, str]]
 
 
-class MqttBridge:
+class MqttBridge(SideJob):
     """Carries the stream's events to a broker.
 
     Args:
@@ -62,22 +62,11 @@ class MqttBridge:
         self._announced: dict[str, Door] = {}
         self._announce_at = 0.0  # monotonic
         self._failures = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs; it ends by itself only through a defect."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Start carrying."""
-        self._thread.start()
+        super().__init__("mqtt")
 
     def stop(self) -> None:
         """Stop; what was not carried stays in the stream."""
-        self._stopping.set()
-        self._thread.join()
+        super().stop()
         self._broker.leave()
         self._redis.close()
 

@@ -5,6 +5,7 @@ remember names, and gallery sequences, because whoever follows a gallery must lo
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -239,10 +240,8 @@ def _renumber_galleries(session: Session, former: set[tuple[str, str]], start: i
 def _erase_again(session: Session, erased: Erased) -> int:
     again = 0
     for person, (building, at) in erased.items():
-        try:
+        with suppress(NotFoundError):  # the backup does not have everybody who was erased
             removal.remove_person(session, building, person, ACTOR)
             again += 1
-        except NotFoundError:  # the backup does not have the person
-            pass
         session.merge(Tombstone(person_id=person, building_id=building, erased_at=at))
     return again

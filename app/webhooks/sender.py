@@ -2,7 +2,6 @@
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,6 +12,7 @@ import httpcore2
 
 from app.errors import StoreUnavailableError
 from app.events import to_cloud_event
+from app.side_job import SideJob
 from app.store import deliveries, webhooks
 from app.store.deliveries import DueDelivery
 from app.store.engine import Store
@@ -70,28 +70,13 @@ class Poster:
         self._pool.close()
 
 
-class WebhookSender:
+class WebhookSender(SideJob):
     """Delivers events. Any number of processes may share a database: each delivery is in one hand at a time."""
 
     def __init__(self, store: Store, poster: Poster) -> None:
         self._store = store
         self._poster = poster
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs; it ends by itself only through a defect."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Start delivering."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Let the attempts in hand end; the rest is due again later."""
-        self._stopping.set()
-        self._thread.join()
+        super().__init__("webhooks")
 
     def _run(self) -> None:
         away = False
