@@ -1,0 +1,24 @@
+"""`cardea models evaluate WHAT`: figures of a net or a rule on pictures with truth, as JSON on stdout."""
+
+import argparse
+import importlib
+
+from models.commands import print_json
+
+EVALUATIONS: dict[str, tuple[str, str]] = {}  # name -> module with `add_arguments` and `evaluate`, and what it measures
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one sub-command per evaluation."""
+    evaluations = parser.add_subparsers(dest="evaluation", required=True, metavar="WHAT")
+    for name, (module, summary) in EVALUATIONS.items():
+        evaluation = evaluations.add_parser(name, help=summary, description=summary)
+        importlib.import_module(module).add_arguments(evaluation)
+        evaluation.add_argument("--json", action="store_true", help="print JSON on one line (else indented)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one evaluation and print its figures."""
+    module = importlib.import_module(EVALUATIONS[arguments.evaluation][0])
+    print_json(module.evaluate(arguments), on_one_line=arguments.json)
+    return 0

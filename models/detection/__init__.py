@@ -1,0 +1,1 @@
+"""Detectors of faces and persons: labelled pictures, priors, losses, training."""

@@ -1,0 +1,1 @@
+"""Evaluations: figures with intervals, on pictures and clips with truth."""

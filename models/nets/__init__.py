@@ -1,0 +1,1 @@
+"""Nets in PyTorch, to be trained; what leaves them is ONNX."""
