@@ -8,9 +8,9 @@ is not removed with them.
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
 
 from app.packages import PackageFile
+from app.vision.runtime import ort
 
 SFACE = PackageFile(
     "pypi",

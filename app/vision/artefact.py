@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from app.errors import ArtefactError
+from app.vision.runtime import ort
 
 SHIPPED = Path(__file__).parents[1] / "artefacts"
 

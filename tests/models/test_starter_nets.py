@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
 from app.vision.artefact import SHIPPED, Artefact
 from app.vision.faces import FaceFinder
+from app.vision.runtime import ort
 from models.differences import averaged, finder_differences
 from models.pictures import decoded
 from models.starter.embedder import _prelu, _with_prelus
