@@ -4,6 +4,9 @@ BIN := .venv/bin
 AXE := $(if $(shell command -v npm),tests/browser/node_modules)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Folder or page with PyTorch's builds for the CPU: those of the ordinary index bring several GB for graphics cards.
+TORCH ?=
+
 .PHONY: demo test screenshots check lint bench lock clean
 
 demo: .venv/.runtime
@@ -33,7 +36,9 @@ lock: .venv/.runtime
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --extra build pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--no-emit-find-links --extra build --extra dev --extra train pyproject.toml -o requirements-dev.txt
+		--no-emit-find-links --extra build --extra dev pyproject.toml -o requirements-dev.txt
+	echo 'torch==2.13.0+cpu' | $(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links --find-links "$(TORCH)" --constraint requirements-dev.txt - -o requirements-train.txt
 
 .venv/.runtime: requirements.txt pyproject.toml
 	@echo "Setting up .venv: about 630 MB, a minute or two, once."
@@ -44,6 +49,11 @@ lock: .venv/.runtime
 
 .venv/.dev: .venv/.runtime requirements-dev.txt
 	$(PIP) install --progress-bar on --require-hashes -r requirements-dev.txt
+	touch $@
+
+# What training needs beside that: PyTorch for the CPU, 200 MB. Tests of training say so and skip where it is missing.
+.venv/.train: .venv/.dev requirements-train.txt
+	$(PIP) install --progress-bar on --require-hashes $(if $(TORCH),--find-links "$(TORCH)") -r requirements-train.txt
 	touch $@
 
 # The accessibility checker of the browser tests; where there is no npm, those tests say so.
