@@ -1,6 +1,6 @@
-"""What to do about a camera in each state: the one table for answers and the dashboard."""
+"""What to do about a camera in each state, and about one that is kept from seeing: for answers and the dashboard."""
 
-from app.types import CameraState
+from app.types import CameraState, Tampering, TamperKind
 
 ADVICE: dict[CameraState, str] = {
     CameraState.ONLINE: "",
@@ -15,12 +15,24 @@ ADVICE: dict[CameraState, str] = {
         "Check the path of the stream, and that the camera sends H.264, H.265 or MJPEG. Its manual lists its paths."
     ),
 }
+TAMPERED: dict[TamperKind, str] = {
+    TamperKind.COVERED: (
+        "Look at the camera: something covers its lens, or the light is out. Take it off, or put light before the door."
+    ),
+    TamperKind.TURNED: (
+        "Look at the camera: it was turned, or something large stands before it. Turn it back. If you aimed it anew "
+        "yourself, do nothing: after ten minutes the new view counts."
+    ),
+    TamperKind.DEFOCUSED: "Look at the camera: clean its lens, and set its focus if that can be done.",
+}
 STARTING = "No worker watches it yet, or its first picture is still awaited. If it lasts, check that a worker runs."
 SWITCHED_OFF = "It is switched off: nobody watches it."
 
 
-def advice(state: CameraState | None, *, enabled: bool) -> str:
+def advice(state: CameraState | None, *, enabled: bool, tampering: Tampering | None = None) -> str:
     """Return what an operator can do, empty when there is nothing; `state` is None while nothing is known."""
     if not enabled:
         return SWITCHED_OFF
+    if state is CameraState.ONLINE and tampering is not None:
+        return TAMPERED[tampering.kind]
     return STARTING if state is None else ADVICE[state]

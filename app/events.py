@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.errors import SetupError, StreamEmptyError, StreamUnavailableError
-from app.types import AccessEvent, CameraEvent, Event
+from app.types import AccessEvent, CameraEvent, Event, TamperEvent
 
 ANSWER_SECONDS = 2.0  # a server that is silent for longer is taken for gone
 Sent = tuple[Event, bool]  # an event, and whether it has a snapshot
@@ -183,9 +183,12 @@ def to_cloud_event(event: Event, has_snapshot: bool = True) -> dict[str, Any]:
     if isinstance(event, AccessEvent):
         kind, subject, moment = f"access.{event.decision}", f"visits/{event.visit}", event.decided_at
         data = _access_data(event, has_snapshot)
-    else:
+    elif isinstance(event, CameraEvent):
         kind, subject, moment = "camera.state", f"cameras/{event.camera}", event.at
         data = _camera_data(event)
+    else:
+        kind, subject, moment = "camera.tampered", f"cameras/{event.camera}", event.at
+        data = _tamper_data(event)
     return {
         "specversion": "1.0",
         "id": event.id,
@@ -233,6 +236,21 @@ def _camera_data(event: CameraEvent) -> dict[str, Any]:
         "state": str(event.state),
         "previous": None if event.previous is None else str(event.previous),
         "detail": event.detail,
+        "at": _time(event.at),
+    }
+
+
+def _tamper_data(event: TamperEvent) -> dict[str, Any]:
+    return {
+        "sequence": event.sequence,
+        "owner_epoch": event.owner_epoch,
+        "building": event.building,
+        "camera": event.camera,
+        "tampered": event.ended_at is None,
+        "kind": str(event.kind),
+        "detail": event.detail,
+        "since": _time(event.since),
+        "ended_at": None if event.ended_at is None else _time(event.ended_at),
         "at": _time(event.at),
     }
 

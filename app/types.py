@@ -199,6 +199,23 @@ class CameraState(StrEnum):
     NO_VIDEO = "no_video"  # answers, but has no stream we can decode
 
 
+class TamperKind(StrEnum):
+    """How somebody keeps a camera from seeing what it should, while its pictures come."""
+
+    COVERED = "covered"  # dark, white or flat: a hand, tape, paint
+    TURNED = "turned"  # sharp, but most of it shows something else than before
+    DEFOCUSED = "defocused"  # the same view without fine detail: grease, spray, a turned lens
+
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    """What is wrong with what a camera sees. A condition beside its state: it stays online."""
+
+    kind: TamperKind
+    detail: str  # for people; holds no secret
+    since: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Camera:
     """One camera as a worker sees it. `source` holds the password: never log this object's source."""
@@ -216,11 +233,12 @@ class Camera:
     zones: Zones = ()  # where people count; empty: everywhere
     revision: int = 1  # raised by every change of the row
     owner_epoch: int = 0
+    tampering: Tampering | None = field(default=None, compare=False)  # said before this watch and not ended
 
 
 @dataclass(frozen=True, slots=True)
 class AccessEvent:
-    """One visit, decided. The only type that leaves the process."""
+    """One visit, decided."""
 
     id: str  # "{camera}.{owner_epoch}.{sequence}": unique by construction, so sending twice does no harm
     sequence: int  # counts events of this camera within one owner epoch, from 1
@@ -262,4 +280,20 @@ class CameraEvent:
     at: datetime
 
 
-Event = AccessEvent | CameraEvent
+@dataclass(frozen=True, slots=True)
+class TamperEvent:
+    """Tampering with a camera began, or ended."""
+
+    id: str
+    sequence: int
+    owner_epoch: int
+    building: str
+    camera: str
+    kind: TamperKind
+    since: datetime  # when it began
+    ended_at: datetime | None  # None: it begins with this event
+    detail: str  # for people: what is seen, or why it ended
+    at: datetime
+
+
+Event = AccessEvent | CameraEvent | TamperEvent

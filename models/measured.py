@@ -24,26 +24,24 @@ class Measurement:
 
 
 def measurements(name: str, hashes: dict[str, str], folder: Path = FOLDER) -> list[Measurement]:
-    """Return what was measured on these exact files of the artefact `name`, in the order of the commands' names."""
-    try:
-        raw = json.loads((folder / f"{name}.json").read_text())
-    except FileNotFoundError:
-        return []
-    if raw["files"] != hashes:
-        return []
-    return [Measurement(**entry) for _, entry in sorted(raw["measurements"].items())]
+    """Return what was measured on files that the artefact `name` still has, in the order of the commands' names.
+
+    Each measurement names the files that it used; the others may change and it stays.
+    """
+    kept = [entry for _, entry in sorted(_read(name, folder).items()) if entry["files"].items() <= hashes.items()]
+    return [Measurement(**{part: value for part, value in entry.items() if part != "files"}) for entry in kept]
 
 
 def record(name: str, hashes: dict[str, str], key: str, measurement: Measurement, folder: Path = FOLDER) -> None:
-    """Keep a measurement in place of an earlier one of the same key; those of other files are forgotten."""
-    path = folder / f"{name}.json"
-    raw = json.loads(path.read_text()) if path.exists() else {}
-    if raw.get("files") != hashes:
-        raw = {"files": hashes, "measurements": {}}
+    """Keep a measurement on these files in place of an earlier one of the same key."""
     entry = {part: getattr(measurement, part) for part in ("command", "figures", "parameters", "date")}
-    raw["measurements"][key] = entry
     folder.mkdir(exist_ok=True)
-    path.write_text(compact_json(raw))
+    (folder / f"{name}.json").write_text(compact_json(_read(name, folder) | {key: {"files": hashes, **entry}}))
+
+
+def _read(name: str, folder: Path) -> dict[str, Any]:
+    path = folder / f"{name}.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def compact_json(value: object) -> str:

@@ -82,6 +82,10 @@ class LiveView:
         self._thread.join(timeout=2 * ANSWER)
         self._client.close()
 
+    def shows(self, camera: str) -> bool:
+        """Tell whether somebody looks at a camera, by its id."""
+        return camera in self._wanted
+
     def offer(self, camera: Camera, frame: Frame, pipeline: CameraPipeline) -> None:
         """Take the frame that `pipeline` has just analysed, if somebody looks and it is time for a picture.
 

@@ -26,6 +26,11 @@ class WorkerMetrics(Collector):
         abandoned = CounterMetricFamily(
             "cardea_readers_abandoned", "Readers that hung in a decoder and were replaced.", labels=["camera"]
         )
+        light = CounterMetricFamily(
+            "cardea_light_decoding",
+            "Packets that were never decoded, times that packets told of motion, visits of which they did not.",
+            labels=["camera", "what"],
+        )
         for camera, watched in self._worker.watched.items():
             counted = watched.pipeline.stages
             for fate, value in (
@@ -39,7 +44,11 @@ class WorkerMetrics(Collector):
                 stages.add_metric([camera, stage], ms / 1e3)
             states.add_metric([camera], watched.state == "online")
             abandoned.add_metric([camera], watched.reader.abandoned)
-        yield from (frames, stages, states, abandoned)
+            reading = watched.reader.counters
+            light.add_metric([camera, "skipped"], reading.skipped)
+            light.add_metric([camera, "woken"], reading.woken)
+            light.add_metric([camera, "missed"], reading.missed_by_packets)
+        yield from (frames, stages, states, abandoned, light)
 
 
 def send_latency(registry: CollectorRegistry) -> Histogram:

@@ -6,7 +6,6 @@ conversion are one step of FFmpeg's swscale, and the full-size picture is made f
 
 from typing import cast
 
-import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -62,30 +61,4 @@ class DecodedPicture:
         """Return the whole picture, BGR (self.height, self.width, 3); converted once, so do not write into it."""
         if self._image is None:
             self._image = self._converter.whole(self._frame)
-        return self._image
-
-
-class ArrayPicture:
-    """A picture that is an array already, such as a photo."""
-
-    def __init__(self, image: Image) -> None:
-        """Take a BGR picture (H, W, 3)."""
-        self._image = image
-
-    @property
-    def width(self) -> int:
-        """Width in pixels."""
-        return int(self._image.shape[1])
-
-    @property
-    def height(self) -> int:
-        """Height in pixels."""
-        return int(self._image.shape[0])
-
-    def scaled(self, width: int, height: int) -> Image:
-        """Return the whole picture resized by area averaging, BGR (height, width, 3)."""
-        return cast(Image, cv2.resize(self._image, (width, height), interpolation=cv2.INTER_AREA))
-
-    def image(self) -> Image:
-        """Return the picture itself."""
         return self._image

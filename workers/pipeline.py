@@ -18,6 +18,7 @@ from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder, head_regions
 from app.vision.gate import Motion, make_gate, moving
 from app.vision.shots import BestShots
+from app.vision.tamper import Change, TamperWatch
 from app.vision.tracker import Tracker
 from app.vision.zones import Allowed
 from workers.stages import Stages
@@ -33,18 +34,19 @@ class Nets:
     detector: Detector
     finder: FaceFinder
     embedder: Embedder
-    ids: dict[str, str]  # role -> name@hash, written into every event
+    ids: dict[str, str]  # role -> name@hash, the detector's with its precision; written into every event
 
     @staticmethod
     def open() -> "Nets":
-        """Open the shipped artefacts.
+        """Open the shipped artefacts, the detector in the precision that suits this processor.
 
         Raises:
             ArtefactError: one is missing or altered.
         """
-        detector, finder, embedder = shipped("detector"), shipped("face_finder"), shipped("embedder")
-        ids = {artefact.card.role: artefact.card.id for artefact in (detector, finder, embedder)}
-        return Nets(Detector(detector), FaceFinder(finder), Embedder(embedder), ids)
+        detector, finder = Detector(shipped("detector")), FaceFinder(shipped("face_finder"))
+        embedder = Embedder(shipped("embedder"))
+        ids = {net.card.role: net.card.id for net in (detector, finder, embedder)}
+        return Nets(detector, finder, embedder, ids | {"detector": detector.id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,10 @@ class CameraPipeline:
         self._shots = BestShots()
         self._visits = Visits(Rules(alike=nets.embedder.similarity_at(ALIKE_FMR)))
         self._moved: dict[int, float] = {}  # track -> clock of its last motion
+        self._tamper = TamperWatch(None if camera.tampering is None else camera.tampering.kind)
         self.stages = Stages()
         self.sight: Sight | None = None  # of the last frame
+        self.tampering: Change | None = None  # what began or ended with the last frame
 
     def process(self, frame: Frame, *, may_grant: bool) -> list[Verdict]:
         """Follow the people of one frame and return the verdicts that became due; often none."""
@@ -87,6 +91,7 @@ class CameraPipeline:
             tracks = self._tracker.update(persons, faces, frame.clock, width, height)
             self._visits.follow(tracks, frame)
             self.sight = Sight(tracks, faces, motion)
+            self.tampering = self._tamper.look(glance.small, frame.clock, somebody=self._tracker.alive)
             shots = self._choose(frame, tracks, faces)
         self._recognise(frame, shots)
         with self.stages.measure("other"):

@@ -7,7 +7,9 @@ from threading import Event, RLock, Thread
 import av.logging
 
 from app.types import Camera, CameraState
+from workers.attention import Attention
 from workers.diagnosis import Finding
+from workers.light import Experience
 from workers.mailbox import Mailbox
 from workers.patience import Backoff, Patience
 from workers.reading import Reading
@@ -31,6 +33,7 @@ class CameraReader:
         mailbox: Mailbox,
         on_state: Callable[[CameraState, str], None],
         patience: Patience | None = None,
+        attention: Attention | None = None,
     ) -> None:
         """Prepare.
 
@@ -40,12 +43,14 @@ class CameraReader:
             on_state: told each change of state with the reason, which holds no secret. Called by the reader's
                 threads, one call at a time, and must not wait.
             patience: time-outs.
+            attention: what the analysis sees, so that a still scene is hardly decoded; without one, no scene is still.
         """
         self._camera = camera
         self._mailbox = mailbox
         self._on_state = on_state
         self._patience = patience or Patience()
         self._backoff = Backoff(self._patience.retry_first, self._patience.retry_cap)
+        self._experience = Experience(attention or Attention())
         self._stopped = Event()
         self._lock = RLock()  # guards `state` and `_reading`; re-entrant, so that `on_state` may stop the reader
         self.counters = Counters()
@@ -81,7 +86,15 @@ class CameraReader:
         return self._reading.join(seconds) and not self._supervisor.is_alive()
 
     def _new_reading(self) -> Reading:
-        return Reading(self._camera, self._mailbox, self._patience, self._backoff, self.counters, self._report)
+        return Reading(
+            self._camera,
+            self._mailbox,
+            self._patience,
+            self._backoff,
+            self.counters,
+            self._experience,
+            self._report,
+        )
 
     def _supervise(self) -> None:
         while not self._stopped.wait(self._patience.hang / 8):

@@ -15,6 +15,7 @@ from av.error import FFmpegError
 
 from app.types import Camera, CameraState
 from workers.diagnosis import Finding, explain_opening
+from workers.light import Experience
 from workers.mailbox import Mailbox
 from workers.opening import open_source, trusted_certificates
 from workers.patience import Backoff, Patience
@@ -36,6 +37,7 @@ class Reading:
         patience: Patience,
         backoff: Backoff,
         counters: Counters,
+        experience: Experience,
         report: Callable[["Reading", Finding], None],
     ) -> None:
         """Prepare; `report` is told what the camera does, from this thread."""
@@ -45,6 +47,7 @@ class Reading:
         self._patience = patience
         self._backoff = backoff
         self._counters = counters
+        self._experience = experience
         self._report = report
         self._deadline = math.inf
         self._delay = 0.0
@@ -91,7 +94,16 @@ class Reading:
         def on_picture() -> None:
             self._report(self, ONLINE)
 
-        return Session(self._camera, self._patience, self._counters, sampler, self.stopped, self._expect, on_picture)
+        return Session(
+            self._camera,
+            self._patience,
+            self._counters,
+            sampler,
+            self.stopped,
+            self._expect,
+            on_picture,
+            self._experience,
+        )
 
     def _attempt(self, session: Session) -> Finding:
         """Open the camera and watch it until that fails; return why it did."""

@@ -22,6 +22,9 @@ class Counters:
     damaged: int = 0  # frames that the decoder itself called damaged, not used
     undecodable: int = 0  # packets
     abandoned: int = 0  # readers that hung
+    skipped: int = 0  # packets that were never decoded
+    woken: int = 0  # times that packets told of motion while only key frames were decoded
+    missed_by_packets: int = 0  # visits of which they did not tell
 
 
 class Sampler:
@@ -37,6 +40,10 @@ class Sampler:
         self._due = float("-inf")
         self._cpu = time.thread_time()
 
+    def due(self, clock: float) -> bool:
+        """Tell whether a frame of this monotonic time would come into the mailbox."""
+        return clock >= self._due - _EARLY * self._interval
+
     def offer(self, frame: VideoFrame, captured_at: datetime, clock: float) -> None:
         """Count a decoded frame and put it into the mailbox if its time has come.
 
@@ -47,7 +54,7 @@ class Sampler:
         """
         index = self._counters.decoded
         self._counters.decoded += 1
-        if clock < self._due - _EARLY * self._interval:
+        if not self.due(clock):
             return
         # On a grid, so that small delays do not add up; a new grid after a gap.
         self._due = (self._due if clock - self._due < self._interval else clock) + self._interval

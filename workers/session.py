@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from app.sources import is_stream
 from app.types import Camera, CameraState
 from workers.diagnosis import Finding, explain_reading
+from workers.light import Experience, LightDecoding
 from workers.pace import Pace
 from workers.patience import Patience
 from workers.sampling import Counters, Sampler
@@ -37,6 +38,7 @@ class Session:
         stopped: Event,
         expect: Callable[[float], None],
         on_picture: Callable[[], None],
+        experience: Experience | None = None,
     ) -> None:
         """Prepare.
 
@@ -48,6 +50,7 @@ class Session:
             stopped: ends the session when set.
             expect: told the seconds within which the session will show life again.
             on_picture: called once, at the first picture.
+            experience: what is known of the camera's packets and of who is there; without it, all is decoded.
         """
         self._patience = patience
         self._counters = counters
@@ -55,6 +58,8 @@ class Session:
         self._stopped = stopped
         self._expect = expect
         self._on_picture = on_picture
+        self._experience = experience
+        self._light: LightDecoding | None = None
         self._live = is_stream(camera.source)
         self._began = time.monotonic()
         self._first: float | None = None  # when the first picture came
@@ -74,6 +79,8 @@ class Session:
             return _NO_STREAM
         stream.thread_type = "NONE"  # decoding in several threads costs CPU and gains nothing with many cameras
         pace = None if self._live else Pace(stream, self._stopped, self._patience.read)
+        if self._live and self._experience is not None:
+            self._light = LightDecoding(stream.codec_context, self._experience, self._counters, self._sampler.due)
         try:
             for packet in container.demux(stream):
                 self._expect(self._patience.read)
@@ -107,7 +114,8 @@ class Session:
 
     def _take(self, packet: "Packet[VideoStream]", pace: Pace | None) -> None:
         arrived, clock = datetime.now(UTC), time.monotonic()
-        for frame in self._decode(packet):
+        chosen = [packet] if self._light is None else self._light.choose(packet, clock)
+        for frame, fresh in ((frame, one is packet) for one in chosen for frame in self._decode(one)):
             if pace is not None:
                 pace.wait(frame)
                 arrived, clock = datetime.now(UTC), time.monotonic()
@@ -121,15 +129,21 @@ class Session:
             if self._first is None:
                 self._first = clock
                 self._on_picture()
-            self._sampler.offer(frame, arrived, clock)
+            if fresh:
+                self._sampler.offer(frame, arrived, clock)
+            else:
+                self._counters.decoded += 1  # only so that the decoder catches up
 
     def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
         self._barren += 1
+        frames: list[VideoFrame] = []
         try:
-            return packet.decode()
+            frames = packet.decode()
         except FFmpegError:
             self._counters.undecodable += 1
-            return []
+        if self._light is not None:
+            self._light.decoded(packet, frames)
+        return frames
 
     def _hopeless(self) -> bool:
         """Tell whether waiting for a picture has become useless, as after a change of codec."""

@@ -12,8 +12,10 @@ import numpy as np
 
 from app.access import Verdict
 from app.store.records import CameraStats
-from app.types import AccessEvent, Array, Camera, CameraEvent, CameraState, Decision, Event, Frame
+from app.types import AccessEvent, Array, Camera, CameraEvent, CameraState, Decision, Event, Frame, TamperEvent
+from app.vision.tamper import Change
 from workers import stills
+from workers.attention import Attention
 from workers.live import LiveView
 from workers.mailbox import Mailbox
 from workers.pipeline import CameraPipeline
@@ -61,8 +63,10 @@ class WatchedCamera:
         self._since, self._opened = datetime.now(UTC), time.monotonic()
         self._lag = 0.0  # seconds
         self._lost: deque[float] = deque(maxlen=1)  # when the camera was last lost, until the loop has seen it
+        self._tampered_since = None if camera.tampering is None else camera.tampering.since
         self.mailbox = Mailbox(ready)
-        self.reader = CameraReader(camera, self.mailbox, self._state_changed)
+        self.attention = Attention()
+        self.reader = CameraReader(camera, self.mailbox, self._state_changed, attention=self.attention)
 
     def step(self, may_grant: Callable[[float], bool]) -> None:
         """Analyse the newest frame, if there is one, and publish what was decided.
@@ -79,6 +83,9 @@ class WatchedCamera:
         worth = started - frame.clock < self._grant.total_seconds()  # no longer, after this process stood still
         for verdict in self.pipeline.process(frame, may_grant=worth and may_grant(started)):
             self._announce(verdict, frame, started)
+        if self.pipeline.tampering is not None:
+            self._announce_tampering(self.pipeline.tampering, frame)
+        self._tell(frame)
         self._lag = time.monotonic() - frame.clock
         self._live.offer(self.camera, frame, self.pipeline)
 
@@ -100,6 +107,15 @@ class WatchedCamera:
     def close(self) -> None:
         """Have the last word on all visits: this camera is watched no longer, or not by us."""
         self._close_visits(time.monotonic())
+
+    def _tell(self, frame: Frame) -> None:
+        """Let the reader know whether anything is worth decoding for."""
+        sight = self.pipeline.sight
+        if sight is not None:
+            looked_at = self._live.shows(self.camera.id)
+            self.attention.tell(
+                frame.clock, still=not sight.motion.open, people=bool(sight.tracks), looked_at=looked_at
+            )
 
     def _close_visits(self, clock: float) -> None:
         for verdict in self.pipeline.close(clock):
@@ -127,6 +143,27 @@ class WatchedCamera:
                 state,
                 previous,
                 detail,
+                datetime.now(UTC),
+            ),
+            self._publish,
+        )
+
+    def _announce_tampering(self, change: Change, frame: Frame) -> None:
+        """Say that tampering began or ended; an end goes with the beginning that was said last, by whomever."""
+        camera, turned = self.camera, frame.captured_at - timedelta(seconds=frame.clock - change.since)
+        since = turned if change.began or self._tampered_since is None else self._tampered_since
+        self._tampered_since = since if change.began else None
+        self._numbering.publish(
+            lambda identity, sequence: TamperEvent(
+                identity,
+                sequence,
+                camera.owner_epoch,
+                camera.building,
+                camera.id,
+                change.kind,
+                since,
+                None if change.began else turned,
+                change.detail,
                 datetime.now(UTC),
             ),
             self._publish,

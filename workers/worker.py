@@ -25,6 +25,7 @@ from app.store import cameras, events, workers
 from app.store.engine import Store
 from app.store.records import CameraStats
 from app.types import Camera, Event
+from app.vision.processor import describe, read_cpuinfo
 from workers.clocks import Clocks
 from workers.galleries import Galleries
 from workers.live import LiveView
@@ -112,6 +113,7 @@ class Worker:
         cv2.setNumThreads(1)
         with self._store.session() as session:
             workers.start(session, self._choices.name, self._incarnation)
+        log.info("nets: %s; processor: %s", ", ".join(self._nets.ids.values()), describe(read_cpuinfo()))
         self._follow()
         bodies = [self._keep_following, *(partial(self._infer, lane) for lane in self._lanes)]
         for number, body in enumerate(bodies):

@@ -33,7 +33,7 @@ from app.api.services import Services, Serving
 from app.sources import HIDDEN, LONGEST, is_inside, is_stream, mask_source, validate_source
 from app.store import audit, cameras
 from app.store.records import CameraFields, CameraRecord, Scope
-from app.types import CameraState, Zones
+from app.types import CameraState, Tampering, TamperKind, Zones
 
 router = APIRouter(prefix="/buildings/{building}/cameras", tags=["cameras"])
 READ = [Depends(needs_here(Scope.VIEWER))]
@@ -122,6 +122,19 @@ class CameraUpdate(Patch):
     zones: Polygons = Field(default=[])
 
 
+class TamperingRead(BaseModel):
+    """What keeps a camera from seeing although its pictures come."""
+
+    kind: TamperKind
+    detail: str
+    since: datetime
+
+    @staticmethod
+    def of(tampering: Tampering) -> "TamperingRead":
+        """Return the answer for a record."""
+        return TamperingRead(kind=tampering.kind, detail=tampering.detail, since=tampering.since)
+
+
 class CameraRead(BaseModel):
     """A camera. `source` is shown without its password."""
 
@@ -137,6 +150,7 @@ class CameraRead(BaseModel):
                     "state": "online",
                     "state_detail": "",
                     "state_at": "2026-01-01T08:00:02Z",
+                    "tampering": None,
                     "advice": "",
                     "revision": 1,
                     "created_at": "2026-01-01T08:00:00Z",
@@ -162,6 +176,7 @@ class CameraRead(BaseModel):
     state: CameraState | None = Field(description="null while nobody watches it or nothing is known yet")
     state_detail: str
     state_at: datetime | None
+    tampering: TamperingRead | None = Field(description="what keeps it from seeing while it is online; null: nothing")
     advice: str = Field(description="what to do about it; empty when all is well")
     revision: int
     created_at: datetime
@@ -190,7 +205,8 @@ class CameraRead(BaseModel):
             state=state,
             state_detail=record.state_detail if watched else "",
             state_at=record.state_at if watched else None,
-            advice=advice(state, enabled=fields.enabled),
+            tampering=None if record.tampering is None else TamperingRead.of(record.tampering),
+            advice=advice(state, enabled=fields.enabled, tampering=record.tampering),
             revision=record.revision,
             created_at=record.created_at,
             updated_at=record.updated_at,

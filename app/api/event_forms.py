@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.events import to_cloud_event
 from app.store.records import CorrectionRecord, EventRecord, Verdict
-from app.types import CameraState, Decision, Reason
+from app.types import CameraState, Decision, Reason, TamperKind
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]  # as it stands in the event
 
@@ -74,6 +74,30 @@ _CAMERA: dict[str, JsonValue] = {
     "portrait": None,
     "correction": None,
 }
+_TAMPERED: dict[str, JsonValue] = {
+    "specversion": "1.0",
+    "id": "cam_1f0c6f4b5a0d4e2b9c7a.3.19",
+    "source": "/buildings/main/cameras/cam_1f0c6f4b5a0d4e2b9c7a",
+    "type": "org.cardea.camera.tampered.v1",
+    "subject": "cameras/cam_1f0c6f4b5a0d4e2b9c7a",
+    "time": "2026-01-01T08:20:14.000000Z",
+    "sequence": "0000000003.000000000019",
+    "datacontenttype": "application/json",
+    "data": {
+        "sequence": 19,
+        "owner_epoch": 3,
+        "building": "main",
+        "camera": "cam_1f0c6f4b5a0d4e2b9c7a",
+        "tampered": True,
+        "kind": "covered",
+        "detail": "the picture shows nothing",
+        "since": "2026-01-01T08:20:02.000000Z",
+        "ended_at": None,
+        "at": "2026-01-01T08:20:14.000000Z",
+    },
+    "portrait": None,
+    "correction": None,
+}
 
 
 class EventPerson(BaseModel):
@@ -121,6 +145,21 @@ class CameraData(BaseModel):
     at: Moment
 
 
+class TamperData(BaseModel):
+    """`data` of an event about tampering: a camera whose pictures come is kept from seeing, or is no more."""
+
+    sequence: int
+    owner_epoch: int
+    building: str
+    camera: str
+    tampered: bool = Field(description="true: it begins with this event; false: it has ended")
+    kind: TamperKind
+    detail: str = Field(description="for people: what is seen, or why it ended")
+    since: Moment = Field(description="when it began")
+    ended_at: Moment | None = Field(description="since when the camera is well again")
+    at: Moment
+
+
 class CorrectionRead(BaseModel):
     """What somebody said later about a visit."""
 
@@ -143,17 +182,17 @@ class CorrectionRead(BaseModel):
 class EventRead(BaseModel):
     """A CloudEvent 1.0 about an access or a camera; `portrait` and `correction` are in no message of the stream."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_ACCESS, _CAMERA]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_ACCESS, _CAMERA, _TAMPERED]})
 
     specversion: str
     id: str
     source: str
-    type: str = Field(description="org.cardea.access.{decision}.v1 or org.cardea.camera.state.v1")
+    type: str = Field(description="org.cardea.access.{decision}.v1, org.cardea.camera.state.v1 or .tampered.v1")
     subject: str
     time: Moment
     sequence: str
     datacontenttype: str
-    data: AccessData | CameraData
+    data: AccessData | CameraData | TamperData
     portrait: str | None = Field(description="path of the close picture of the face")
     correction: CorrectionRead | None = Field(description="what somebody said later; the event itself stays")
 

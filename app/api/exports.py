@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from app.api.event_forms import AccessData, EventRead
+from app.api.event_forms import AccessData, CameraData, EventRead, TamperData
 from app.store import events
 from app.store.engine import Store
 from app.store.records import EventFilter, EventRecord
@@ -19,10 +19,17 @@ Format = Literal["csv", "jsonl"]
 MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8; header=present", "jsonl": "application/jsonl"}
 _ACCESS = ("door", "visit", "decision", "similarity", "threshold", "margin", "quality", "captured_at", "expires_at")
 _CAMERA = ("state", "previous", "detail")
+_TAMPER = ("tampered", "kind", "since", "ended_at")
 COLUMNS = (
     *("id", "time", "camera", *_ACCESS, "reasons", "person", "person_name", *_CAMERA),
     *("verdict", "real_person", "note", "corrected_by", "corrected_at"),
+    *_TAMPER,  # at the end: whoever reads columns by their place finds them where they were
 )
+_MEMBERS: dict[type[AccessData | CameraData | TamperData], tuple[str, ...]] = {
+    AccessData: _ACCESS,
+    CameraData: _CAMERA,
+    TamperData: ("detail", *_TAMPER),
+}
 # A spreadsheet takes a cell that begins with one of these for a formula, wide forms and leading blanks included.
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
@@ -63,7 +70,7 @@ def harmless(text: str) -> str:
 def _cells(event: EventRead) -> tuple[object, ...]:
     data, said = event.data, event.correction
     row: dict[str, Any] = {"id": event.id, "time": event.time, "camera": data.camera}
-    row |= {name: getattr(data, name) for name in (_ACCESS if isinstance(data, AccessData) else _CAMERA)}
+    row |= {name: getattr(data, name) for name in _MEMBERS[type(data)]}
     if isinstance(data, AccessData):
         row["reasons"] = " ".join(data.reasons)
         if data.person is not None:

@@ -15,7 +15,7 @@ DAY = timedelta(days=1)
 
 
 class StoreMetrics(Collector):
-    """Cameras by state, the day's events by decision, and how far the event stream is behind."""
+    """Cameras by state and tampering, the day's events by decision, and how far the event stream is behind."""
 
     def __init__(self, store: Store, registry: CollectorRegistry) -> None:
         self._store = store
@@ -31,6 +31,7 @@ class StoreMetrics(Collector):
         try:
             with self._store.reading() as session:
                 cameras = census.cameras_by_state(session)
+                tampered = census.tampered_by_kind(session)
                 decisions = census.events_by_decision(session, DAY)
                 backlog = outbox.backlog(session)
         except StoreUnavailableError:
@@ -40,6 +41,7 @@ class StoreMetrics(Collector):
         up.add_metric([], 1)
         yield up
         yield _counted("cardea_cameras", "Cameras by state.", "state", cameras)
+        yield _counted("cardea_cameras_tampered", "Cameras online that are kept from seeing.", "kind", tampered)
         yield _counted("cardea_access_events_day", "Access events of the last 24 hours.", "decision", decisions)
         yield GaugeMetricFamily("cardea_outbox_events", "Events that the stream does not have.", value=backlog.waiting)
         age = 0.0 if backlog.oldest_at is None else max(time.time() - backlog.oldest_at.timestamp(), 0.0)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -35,7 +35,10 @@ from app.webhooks.signature import new_secret
 router = APIRouter(prefix="/buildings/{building}/webhooks", tags=["webhooks"])
 OPERATE = [Depends(needs_here(Scope.OPERATOR))]
 
-EventType = Literal["access.granted", "access.denied", "access.unknown", "access.undecided", "camera.state"]
+EventType = Literal[
+    "access.granted", "access.denied", "access.unknown", "access.undecided", "camera.state", "camera.tampered"
+]
+TYPES = len(get_args(EventType))
 Url = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 _EXAMPLE: dict[str, JsonValue] = {
     "name": "Alarm centre",
@@ -73,7 +76,7 @@ class WebhookCreate(Strictly):
 
     name: Text
     url: Url = Field(description="https://; private networks only where CARDEA_WEBHOOK_NETWORKS names them")
-    types: list[EventType] = Field([], max_length=5, description="events that it wants; empty: all")
+    types: list[EventType] = Field([], max_length=TYPES, description="events that it wants; empty: all")
     enabled: bool = True
 
 
@@ -84,7 +87,7 @@ class WebhookUpdate(Patch):
 
     name: Text = ""
     url: Url = ""
-    types: list[EventType] = Field(default=[], max_length=5)
+    types: list[EventType] = Field(default=[], max_length=TYPES)
     enabled: bool = True
 
 

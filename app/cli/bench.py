@@ -2,17 +2,18 @@
 
 import argparse
 
-from app.cli import bench_cameras, bench_enrolment, bench_gate, bench_soak, bench_visits, print_json
+from app.cli import bench_cameras, bench_detector, bench_enrolment, bench_soak, bench_still, bench_visits, print_json
 from app.cli.logs import log_to_stderr
 
 BENCHES = {
     "cameras": (bench_cameras, "cores, latency and stage costs of N cameras over real RTSP"),
+    "detector": (bench_detector, "milliseconds of a still and of an open frame in each precision"),
     "enrolment": (
         bench_enrolment,
         "seconds from the upload of a photo to the grant of somebody who stands at the door",
     ),
-    "gate": (bench_gate, "exit and open rates of the motion gate on clips with truth"),
     "soak": (bench_soak, "memory, threads and descriptors of a worker whose cameras come, go and fail"),
+    "still": (bench_still, "CPU of still cameras by stage, with and without looking at packets before decoding"),
     "visits": (bench_visits, "who is let in: portraits walk up to cameras, some enrolled and some not"),
 }
 

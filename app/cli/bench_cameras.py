@@ -78,14 +78,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         redis_url = stack.enter_context(stream_server(settings))
         for number in range(arguments.cameras):
             url = stack.enter_context(virtual_camera(clip))
-            _add(store, f"Camera {number + 1}", url, arguments.fps)
+            add_camera(store, f"Camera {number + 1}", url, arguments.fps)
         worker = stack.enter_context(working(settings, store, redis_url, nets, CollectorRegistry(), sent))
-        _await_online(worker, arguments.cameras)
+        await_online(worker, arguments.cameras)
         decisions.clear()
         sends.clear()
-        before = _count(worker)
+        before = count(worker)
         _wait(arguments.seconds)
-        after = _count(worker)
+        after = count(worker)
         return {"clip": clip.name} | _figures(arguments, nets, before, after, decisions, sends)
 
 
@@ -95,12 +95,18 @@ def _clip(arguments: argparse.Namespace, settings: Settings, nets: Nets, folder:
     return make_empty(folder) if arguments.empty else make_hallway(settings.cache, nets.finder, folder)
 
 
-def _add(store: Store, name: str, url: str, fps: float) -> None:
+def add_camera(store: Store, name: str, url: str, fps: float) -> None:
+    """Add a camera to the main building."""
     with store.session() as session:
         cameras.create(session, "main", CameraFields(name, url, fps=fps))
 
 
-def _await_online(worker: Worker, count: int) -> None:
+def await_online(worker: Worker, count: int) -> None:
+    """Wait until so many cameras are online.
+
+    Raises:
+        SetupError: they are not within `ONLINE_SECONDS`.
+    """
     deadline = time.monotonic() + ONLINE_SECONDS
     while sum(watched.state is CameraState.ONLINE for watched in worker.watched.values()) < count:
         if time.monotonic() > deadline:
@@ -116,7 +122,8 @@ def _wait(seconds: float) -> None:
     print(file=sys.stderr)
 
 
-def _count(worker: Worker) -> Counters:
+def count(worker: Worker) -> Counters:
+    """Return what has been counted by now, over all cameras."""
     watched = list(worker.watched.values())
     stages = [camera.pipeline.stages for camera in watched]
     return Counters(

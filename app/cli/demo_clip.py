@@ -45,7 +45,7 @@ def make_clip(resident: bytes, stranger: bytes, finder: FaceFinder, path: Path) 
         finder: finds the face to cut around.
     """
     scene = hallway(*SIZE)
-    people = [_cut(portrait, finder) for portrait in (resident, stranger)]
+    people = [cut(portrait, finder) for portrait in (resident, stranger)]
     frames = chain(
         _empty(scene, STILL[0]),
         visit(people[0], scene, VISIT, FPS),
@@ -60,7 +60,8 @@ def _empty(scene: Image, seconds: float) -> Iterator[Image]:
     return repeat(scene, round(seconds * FPS))
 
 
-def _cut(portrait: bytes, finder: FaceFinder) -> Cutout:
+def cut(portrait: bytes, finder: FaceFinder) -> Cutout:
+    """Cut the most certain face of an encoded portrait out."""
     image = read_photo(portrait).image
     faces = finder.find(image)
     return cut_out(image, faces.boxes[int(faces.scores.argmax())])

@@ -40,6 +40,10 @@ class Screen:
     def event(self, event: dict[str, Any]) -> None:
         """Show one event as a line."""
         data, time = event["data"], event["time"][11:19]
+        if "tampered" in data:
+            told = data["kind"] if data["tampered"] else "well again"
+            self._out.print(f"{time}  [cyan]camera {told}[/]  {data['detail']}", soft_wrap=True)
+            return
         if "state" in data:
             self._out.print(f"{time}  [cyan]camera {data['state']}[/]  {data['detail']}", soft_wrap=True)
             return

@@ -43,7 +43,8 @@ def event_message(root: str, event: dict[str, Any], now: datetime) -> Message | 
     place = f"{root}/{data['building']}/{data['camera']}"
     payload = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     if "decision" not in data:
-        return Message(f"{place}/state", payload, retain=True, expiry=None)
+        topic = f"{place}/tampered" if "tampered" in data else f"{place}/state"
+        return Message(topic, payload, retain=True, expiry=None)
     if data["decision"] == Decision.GRANTED:
         left = (datetime.fromisoformat(data["expires_at"]) - now).total_seconds()
     else:
@@ -52,7 +53,7 @@ def event_message(root: str, event: dict[str, Any], now: datetime) -> Message | 
 
 
 def discovery(root: str, prefix: str, door: Door, version: str) -> list[Message]:
-    """Return what makes Home Assistant show a camera: an event entity for visits and whether frames come.
+    """Return what makes Home Assistant show a camera: an event entity for visits, whether frames come and show enough.
 
     Args:
         prefix: Home Assistant's discovery prefix.
@@ -97,9 +98,23 @@ def discovery(root: str, prefix: str, door: Door, version: str) -> list[Message]
     }
     # The template tells on from off; every other state of a camera is one of trouble.
     frames["value_template"] = "{{ 'online' if value_json.data.state == 'online' else 'offline' }}"
+    tampered = common | {
+        "name": "Tampered",
+        "unique_id": f"cardea_{door.camera}_tampered",
+        "state_topic": f"{place}/tampered",
+        "value_template": "{{ 'on' if value_json.data.tampered else 'off' }}",
+        "json_attributes_topic": f"{place}/tampered",
+        "json_attributes_template": (
+            "{{ {'kind': value_json.data.kind, 'detail': value_json.data.detail, 'since': value_json.data.since}"
+            " | to_json }}"
+        ),
+        "payload_on": "on",
+        "payload_off": "off",
+        "device_class": "tamper",
+    }
     return [
         Message(topic, json.dumps(config), retain=True, expiry=None)
-        for topic, config in zip(discovery_topics(prefix, door.camera), (visits, frames), strict=True)
+        for topic, config in zip(discovery_topics(prefix, door.camera), (visits, frames, tampered), strict=True)
     ]
 
 
@@ -108,6 +123,11 @@ def removal(prefix: str, camera: str) -> list[Message]:
     return [Message(topic, "", retain=True, expiry=None) for topic in discovery_topics(prefix, camera)]
 
 
-def discovery_topics(prefix: str, camera: str) -> tuple[str, str]:
-    """Return where the two entities of a camera are described."""
-    return f"{prefix}/event/cardea_{camera}/access/config", f"{prefix}/binary_sensor/cardea_{camera}/state/config"
+def discovery_topics(prefix: str, camera: str) -> tuple[str, str, str]:
+    """Return where the three entities of a camera are described."""
+    sensors = f"{prefix}/binary_sensor/cardea_{camera}"
+    return (
+        f"{prefix}/event/cardea_{camera}/access/config",
+        f"{sensors}/state/config",
+        f"{sensors}/tampered/config",
+    )

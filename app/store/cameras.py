@@ -5,6 +5,7 @@ nothing is stored in the name of an earlier epoch, so a worker that wakes up lat
 """
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Select, and_, or_, select, tuple_
 from sqlalchemy import update as sql_update
@@ -18,7 +19,7 @@ from app.store.records import CameraFields, CameraRecord, Door, Page
 from app.store.sealing import seal, unseal
 from app.store.tables import CameraRow, Worker
 from app.store.workers import alive
-from app.types import Camera, CameraState, Zones
+from app.types import Camera, CameraState, Tampering, TamperKind, Zones
 
 
 def create(session: Session, building: str, fields: CameraFields) -> CameraRecord:
@@ -37,6 +38,7 @@ def create(session: Session, building: str, fields: CameraFields) -> CameraRecor
         owner_epoch=0,
         state=None,
         state_detail="",
+        tampering_detail="",
         created_at=moment,
         updated_at=moment,
     )
@@ -143,16 +145,38 @@ def set_state(
     Raises:
         StaleOwnerError: somebody else owns the camera now, or it is gone.
     """
-    mine = sql_update(CameraRow).where(CameraRow.id == camera, CameraRow.owner_epoch == owner_epoch)
-    values = {"state": state.value, "state_detail": detail, "state_at": at}
-    if session.scalar(mine.values(values).returning(CameraRow.id)) is None:
-        raise StaleOwnerError(f"camera {camera!r} is no longer in owner epoch {owner_epoch}")
+    _say(session, camera, owner_epoch, {"state": state.value, "state_detail": detail, "state_at": at})
+
+
+def set_tampering(session: Session, camera: str, owner_epoch: int, tampering: Tampering | None) -> None:
+    """Write what keeps a camera from seeing, or that nothing does any more, in the name of its owner.
+
+    Raises:
+        StaleOwnerError: somebody else owns the camera now, or it is gone.
+    """
+    kind, detail, since = None, "", None
+    if tampering is not None:
+        kind, detail, since = tampering.kind.value, tampering.detail, tampering.since
+    values = {"tampering": kind, "tampering_detail": detail, "tampering_since": since}
+    _say(session, camera, owner_epoch, values)
 
 
 def lock_owner(session: Session, camera: str, owner_epoch: int) -> bool:
     """Hold off take-overs until the transaction ends, and tell whether the camera is in this owner epoch."""
     query = select(CameraRow.owner_epoch).where(CameraRow.id == camera).with_for_update()
     return session.scalar(query) == owner_epoch
+
+
+def _say(session: Session, camera: str, owner_epoch: int, values: dict[str, Any]) -> None:
+    mine = sql_update(CameraRow).where(CameraRow.id == camera, CameraRow.owner_epoch == owner_epoch)
+    if session.scalar(mine.values(values).returning(CameraRow.id)) is None:
+        raise StaleOwnerError(f"camera {camera!r} is no longer in owner epoch {owner_epoch}")
+
+
+def _tampering(row: CameraRow) -> Tampering | None:
+    if row.tampering is None or row.tampering_since is None:
+        return None
+    return Tampering(TamperKind(row.tampering), row.tampering_detail, row.tampering_since)
 
 
 def _locked(session: Session, building: str, camera: str) -> CameraRow:
@@ -215,6 +239,7 @@ def _record(session: Session, row: CameraRow, live_owner: str | None) -> CameraR
         state=None if row.state is None else CameraState(row.state),
         state_detail=row.state_detail,
         state_at=row.state_at,
+        tampering=_tampering(row),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
@@ -235,4 +260,5 @@ def _camera(session: Session, row: CameraRow) -> Camera:
         zones=_zones(row),
         revision=row.revision,
         owner_epoch=row.owner_epoch,
+        tampering=_tampering(row),
     )

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.store.clock import now
 from app.store.tables import CameraRow, EventRow, Worker
 from app.store.workers import alive
+from app.types import CameraState
 
 Counts = dict[tuple[str, str], int]  # (building, state or decision) -> number
 
@@ -22,6 +23,18 @@ def cameras_by_state(session: Session) -> Counts:
     ).label("state")
     query = select(CameraRow.building_id, state, func.count()).group_by(CameraRow.building_id, state)
     return {(building, name): number for building, name, number in session.execute(query)}
+
+
+def tampered_by_kind(session: Session) -> Counts:
+    """Count the cameras that are watched, online and kept from seeing, by building and kind of tampering."""
+    living = select(Worker.id).where(alive(session))
+    query = (
+        select(CameraRow.building_id, CameraRow.tampering, func.count())
+        .where(CameraRow.enabled, CameraRow.owner.in_(living), CameraRow.state == CameraState.ONLINE.value)
+        .where(CameraRow.tampering.is_not(None))
+        .group_by(CameraRow.building_id, CameraRow.tampering)
+    )
+    return {(building, str(kind)): number for building, kind, number in session.execute(query)}
 
 
 def events_by_decision(session: Session, span: timedelta) -> Counts:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from app.store.tables import EventRow
-from app.types import AccessEvent, CameraEvent, CameraState, Decision, Event, Reason
+from app.types import AccessEvent, CameraEvent, CameraState, Decision, Event, Reason, TamperEvent, TamperKind
 
 
 def to_row(event: Event) -> EventRow:
@@ -23,18 +23,23 @@ def to_row(event: Event) -> EventRow:
         row.kind, row.occurred_at, row.detail = "access", event.decided_at, _access_detail(event)
         row.decision, row.person_id = event.decision.value, event.person
     else:
-        row.kind, row.occurred_at, row.detail = "camera", event.at, _camera_detail(event)
+        detail = _camera_detail(event) if isinstance(event, CameraEvent) else _tamper_detail(event)
+        row.kind, row.occurred_at, row.detail = "camera", event.at, detail
     return row
 
 
 def event_kind(event: Event) -> str:
-    """Return what consumers choose by: ``access.granted`` and its like, or ``camera.state``."""
-    return f"access.{event.decision}" if isinstance(event, AccessEvent) else "camera.state"
+    """Return what consumers choose by: ``access.granted`` and its like, ``camera.state`` or ``camera.tampered``."""
+    if isinstance(event, AccessEvent):
+        return f"access.{event.decision}"
+    return "camera.state" if isinstance(event, CameraEvent) else "camera.tampered"
 
 
 def to_event(row: EventRow, person_name: str | None) -> Event:
     """Return the event of a row; its pictures stay in the store."""
-    return _access(row, person_name) if row.kind == "access" else _camera(row)
+    if row.kind == "access":
+        return _access(row, person_name)
+    return _camera(row) if "state" in row.detail else _tamper(row)
 
 
 def _access_detail(event: AccessEvent) -> dict[str, Any]:
@@ -97,6 +102,27 @@ def _camera(row: EventRow) -> CameraEvent:
         camera=row.camera_id,
         state=CameraState(row.detail["state"]),
         previous=None if previous is None else CameraState(previous),
+        detail=row.detail["detail"],
+        at=row.occurred_at,
+    )
+
+
+def _tamper_detail(event: TamperEvent) -> dict[str, Any]:
+    ended = None if event.ended_at is None else event.ended_at.isoformat()
+    return {"tampering": event.kind.value, "since": event.since.isoformat(), "ended_at": ended, "detail": event.detail}
+
+
+def _tamper(row: EventRow) -> TamperEvent:
+    ended = row.detail["ended_at"]
+    return TamperEvent(
+        id=row.id,
+        sequence=row.sequence,
+        owner_epoch=row.owner_epoch,
+        building=row.building_id,
+        camera=row.camera_id,
+        kind=TamperKind(row.detail["tampering"]),
+        since=datetime.fromisoformat(row.detail["since"]),
+        ended_at=None if ended is None else datetime.fromisoformat(ended),
         detail=row.detail["detail"],
         at=row.occurred_at,
     )

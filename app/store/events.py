@@ -14,7 +14,7 @@ from app.store.paging import decode, page
 from app.store.records import EventFilter, EventRecord, Page
 from app.store.sealing import seal, unseal
 from app.store.tables import Correction, EventRow, Outbox, PersonRow, Portrait, Snapshot, UtcTime
-from app.types import AccessEvent, CameraEvent, Event
+from app.types import AccessEvent, CameraEvent, Event, TamperEvent, Tampering
 
 HAS_SNAPSHOT = select(Snapshot.event_id).where(Snapshot.event_id == EventRow.id).exists()
 HAS_PORTRAIT = select(Portrait.event_id).where(Portrait.event_id == EventRow.id).exists()
@@ -26,7 +26,7 @@ RECORD = (
 
 
 def add(session: Session, event: Event) -> bool:
-    """Store an event, its pictures and its outbox row, and the state of the camera if the event is about that.
+    """Store an event, its pictures and its outbox row, and how the camera fares if the event is about that.
 
     A person who was erased since the decision is left out, and so are the pictures; the decision stays.
 
@@ -43,6 +43,9 @@ def add(session: Session, event: Event) -> bool:
         raise StaleOwnerError(f"camera {event.camera!r} is no longer in owner epoch {event.owner_epoch}")
     if isinstance(event, CameraEvent):
         cameras.set_state(session, event.camera, event.owner_epoch, event.state, detail=event.detail, at=event.at)
+    elif isinstance(event, TamperEvent):
+        lasting = None if event.ended_at is not None else Tampering(event.kind, event.detail, event.since)
+        cameras.set_tampering(session, event.camera, event.owner_epoch, lasting)
     else:
         event = _without_erased(session, event)
     session.add(to_row(event))

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from app.types import CameraState, Decision, Event, Zones
+from app.types import CameraState, Decision, Event, Tampering, Zones
 
 Item = TypeVar("Item")
 
@@ -136,6 +136,7 @@ class CameraRecord:
     state: CameraState | None  # as its owner last wrote it; says little while `owner` is None
     state_detail: str
     state_at: datetime | None
+    tampering: Tampering | None  # stands beside the state until it has ended, whoever owns the camera
     created_at: datetime
     updated_at: datetime
 

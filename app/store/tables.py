@@ -159,6 +159,9 @@ class CameraRow(Base):
     state: Mapped[str | None] = mapped_column(String(32))  # last CameraState written by the owner
     state_detail: Mapped[str] = mapped_column(Text, default="")
     state_at: Mapped[datetime | None]
+    tampering: Mapped[str | None] = mapped_column(String(16))  # TamperKind that was said and has not ended
+    tampering_detail: Mapped[str] = mapped_column(Text, default="")
+    tampering_since: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

@@ -43,23 +43,27 @@ def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.int64]:
     return np.array(kept, np.int64)
 
 
-def anchors(grids: Sequence[int], scales: Sequence[Sequence[float]], ratios: Sequence[Sequence[float]]) -> Array:
+def anchors(
+    grids: Sequence[int | Sequence[int]], scales: Sequence[Sequence[float]], ratios: Sequence[Sequence[float]]
+) -> Array:
     """Return the anchors (n, 4) of an SSD as ``cx cy w h`` in shares of the picture, not clipped to it.
 
-    Level k has ``grids[k]`` by ``grids[k]`` cells with one box per entry of ``scales[k]`` and ``ratios[k]``:
+    Level k has ``grids[k]`` rows and columns of cells (one number for a square) with one box per entry of ``scales[k]``
+    and ``ratios[k]``:
     w = s sqrt(r), h = s / sqrt(r), at the cell's centre. Rows go first, then columns, then the boxes of a cell
     (Liu et al. 2016, SSD, section 2.2; order of the TensorFlow detection library).
     """
     return np.concatenate([_level(*level) for level in zip(grids, scales, ratios, strict=True)])
 
 
-def _level(grid: int, scales: Sequence[float], ratios: Sequence[float]) -> Array:
+def _level(grid: int | Sequence[int], scales: Sequence[float], ratios: Sequence[float]) -> Array:
+    rows, columns = (grid, grid) if isinstance(grid, int) else grid
     scale, root = np.array(scales), np.sqrt(np.array(ratios))
     shapes = np.stack([scale * root, scale / root], axis=1)
-    y, x = np.divmod(np.arange(grid * grid), grid)
-    centres = (np.stack([x, y], axis=1) + 0.5) / grid
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    centres = (np.stack([x, y], axis=1) + 0.5) / [columns, rows]
     cells = np.repeat(centres, len(shapes), axis=0)
-    return np.concatenate([cells, np.tile(shapes, (grid * grid, 1))], axis=1).astype(np.float32)
+    return np.concatenate([cells, np.tile(shapes, (rows * columns, 1))], axis=1).astype(np.float32)
 
 
 def decode(codes: Array, anchors: Array, variances: Sequence[float]) -> Array:

@@ -2,9 +2,10 @@
 
 The net remembers nothing and may be shared by any number of cameras. Its card says where the gate's features come
 from: from the first blocks run on a picture of half the side (``half``), or from the cut of the very pass that the
-tail goes on with (``cut``).
+tail goes on with (``cut``). It also names the files of each precision, ``fp32`` and ``int8``; the processor decides.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from app.errors import ArtefactError
 from app.types import Array, Detections, Image, Picture
 from app.vision.artefact import Artefact, Net
 from app.vision.boxes import anchors, areas, decode, nms, to_pixels
+from app.vision.processor import preferred_precision, read_cpuinfo
 
 CANDIDATES = 200  # best boxes that go into the suppression; a scene never holds so many people
 
@@ -22,6 +24,7 @@ class Glance:
     """A picture of which only the stem has run."""
 
     picture: Picture
+    small: Image  # what the stem was shown, BGR
     features: Array  # (C, h, w) for the gate
     cells: Array | None  # (1, C, h, w) what the tail goes on with; None when the stem of the whole pass has not run
 
@@ -29,11 +32,15 @@ class Glance:
 class Detector:
     """Finds persons."""
 
-    def __init__(self, artefact: Artefact, gate_stem: str | None = None) -> None:
-        """Open the nets; `gate_stem` overrides the card's choice, ``half`` or ``cut``.
+    def __init__(self, artefact: Artefact, gate_stem: str | None = None, precision: str | None = None) -> None:
+        """Open the nets.
+
+        Args:
+            gate_stem: overrides the card's choice, ``half`` or ``cut``.
+            precision: overrides what suits the processor, ``int8`` or ``fp32``.
 
         Raises:
-            ArtefactError: the card describes no detector, or asks for a stem that does not exist.
+            ArtefactError: the card describes no detector, or has no such stem or precision.
         """
         self.card = artefact.card
         try:
@@ -44,26 +51,40 @@ class Detector:
             self._floor = float(parameters["score_floor"])
             self._nms_iou = float(parameters["nms_iou"])
             self._size = _size(artefact.card.input["size"])
-            self._half_size = _size(parameters["half_size"])
+            precisions = parameters["precisions"]
+            self.precision = precision or _precision(precisions)
+            files = precisions[self.precision]
+            stem, tail = files["stem"], files["tail"]
+            half_stem = files["stem_half"] if self.gate_stem == "half" else None
+            self._half_size = _size(parameters["half_size"]) if half_stem else self._size
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"{artefact.card.name}: the card describes no detector ({error!r})") from error
         if self.gate_stem not in ("half", "cut"):
             raise ArtefactError(f"{artefact.card.name}: gate_stem is {self.gate_stem!r}, not half or cut")
-        self._stem = artefact.open("stem.onnx")
-        self._tail = artefact.open("tail.onnx")
-        self._half_stem = artefact.open("stem_half.onnx") if self.gate_stem == "half" else None
+        self._stem = artefact.open(stem)
+        self._tail = artefact.open(tail)
+        self._half_stem = artefact.open(half_stem) if half_stem else None
+
+    @property
+    def id(self) -> str:
+        """The artefact's id and the precision it runs in, ``name@hash/int8``: written into every event."""
+        return f"{self.card.id}/{self.precision}"
 
     def look(self, picture: Picture) -> Glance:
         """Run the stem alone."""
         if self._half_stem is None:
-            cells, features = self._run_stem(picture)
-            return Glance(picture, features, cells)
-        outputs = _run(self._half_stem, _blob(picture.scaled(*self._half_size)))
-        return Glance(picture, outputs["features"][0], None)
+            small = picture.scaled(*self._size)
+            cells, features = self._run_stem(small)
+            return Glance(picture, small, features, cells)
+        small = picture.scaled(*self._half_size)
+        outputs = _run(self._half_stem, _blob(small))
+        return Glance(picture, small, outputs["features"][0], None)
 
     def finish(self, glance: Glance) -> Detections:
         """Run the rest: the persons with a score of at least the card's floor, best first, clipped to the picture."""
-        cells = self._run_stem(glance.picture)[0] if glance.cells is None else glance.cells
+        cells = glance.cells
+        if cells is None:
+            cells = self._run_stem(glance.picture.scaled(*self._size))[0]
         outputs = _run(self._tail, cells)
         scores = _sigmoid(outputs["person_logit"][0])
         rows = np.argsort(-scores, kind="stable")[:CANDIDATES]
@@ -75,15 +96,21 @@ class Detector:
         kept = nms(boxes, scores, self._nms_iou)
         return Detections(boxes[kept], scores[kept])
 
-    def _run_stem(self, picture: Picture) -> tuple[Array, Array]:
-        """Return the tail's input (1, C, h, w) and the gate's features (C, h, w)."""
-        outputs = _run(self._stem, _blob(picture.scaled(*self._size)))
+    def _run_stem(self, image: Image) -> tuple[Array, Array]:
+        """Return the tail's input (1, C, h, w) and the gate's features (C, h, w) of a BGR picture of the net's size."""
+        outputs = _run(self._stem, _blob(image))
         return outputs["map"], outputs["features"][0]
 
 
 def _run(net: Net, batch: Array) -> dict[str, Array]:
     """Return the outputs of a net by name."""
     return dict(zip(net.outputs, net.run(batch), strict=True))
+
+
+def _precision(offered: Mapping[str, object]) -> str:
+    """Return the precision that suits the processor, if the card has it; every card has ``fp32``."""
+    preferred = preferred_precision(read_cpuinfo())
+    return preferred if preferred in offered else "fp32"
 
 
 def _size(value: list[int]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ threshold served both the largest and the mean distance; rates counted frames; t
 import numpy as np
 
 from app.types import Array
-from app.vision.motion import Motion, cosine_distance, everywhere
+from app.vision.motion import Motion, Why, cosine_distance, everywhere, sound
 
 LARGEST = 0.2  # a frame whose largest distance stays below is still
 MEAN = 0.2  # a box whose mean distance stays below is dropped
@@ -33,10 +33,10 @@ class PublishedGate:
 
         D = 1 - max(0, cosine(F, B)); still when max D < `largest`; then B <- a B + (1 - a) F with
         a = exp(-step / FOLLOWING). `clock` is in monotonic seconds; while `hold` the gate is open, and so it is for
-        features that are not finite, which teach it nothing.
+        features that are no sound numbers, which teach it nothing.
         """
-        if not np.isfinite(features).all():
-            return everywhere(features.shape[1:])
+        if not sound(features):
+            return everywhere(features.shape[1:], Why.BROKEN)
         step, self._clock = max(clock - self._clock, 0.0), clock
         self._frames += 1
         if self._background is None:
@@ -44,12 +44,15 @@ class PublishedGate:
         distance = cosine_distance(features, self._background)
         if self._frames <= WARM_UP:
             self._background += (features - self._background) / np.float32(self._frames)
-            return everywhere(distance.shape)
+            return everywhere(distance.shape, Why.WARMING_UP)
         active = distance >= self._largest
-        is_open = hold or bool(active.any())
+        moves = bool(active.any())
+        is_open = hold or moves
         if not is_open:
             self._background += (features - self._background) * np.float32(1 - np.exp(-step / FOLLOWING))
-        return Motion(active, distance, is_open, least_share=0.0, least_mean=self._mean)
+        why = Why.MOTION if moves else Why.FOLLOWED if hold else None
+        strength = float(distance.max() / self._largest)
+        return Motion(active, distance, is_open, least_share=0.0, least_mean=self._mean, why=why, strength=strength)
 
     def protect(self, boxes: Array, width: int, height: int, clock: float) -> None:
         """Do nothing: an open frame teaches this gate nothing, so there is nothing to protect."""

@@ -155,7 +155,7 @@ def _form(
 
 
 def _advice(camera: CameraRecord) -> str:
-    return advice(words.live_state(camera), enabled=camera.fields.enabled)
+    return advice(words.live_state(camera), enabled=camera.fields.enabled, tampering=camera.tampering)
 
 
 def _values(fields: CameraFields) -> dict[str, Any]:

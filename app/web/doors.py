@@ -26,7 +26,10 @@ def doors_page(request: Request, services: Serving, place: Here) -> Response:
         listed = cameras.listing(session, building, SHOWN)
         latest = events.listing(session, building, LATEST, None, EventFilter(kind="access")).items
         views = views_of(session, building, latest)
-    advised = [(camera, advice(words.live_state(camera), enabled=camera.fields.enabled)) for camera in listed.items]
+    advised = [
+        (camera, advice(words.live_state(camera), enabled=camera.fields.enabled, tampering=camera.tampering))
+        for camera in listed.items
+    ]
     moods = [words.camera_mood(camera) for camera in listed.items]
     return render_in(
         request,

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app.errors import NotFoundError
 from app.store import cameras, people
 from app.store.records import EventRecord
-from app.types import AccessEvent, CameraEvent
+from app.types import AccessEvent, CameraEvent, TamperEvent
 from app.web import words
 
 MOST = 200  # cameras whose names a list needs
@@ -33,10 +33,17 @@ class EventView:
         return self.record.event if isinstance(self.record.event, CameraEvent) else None
 
     @property
+    def tampering(self) -> TamperEvent | None:
+        """The event if it is about what a camera can see."""
+        return self.record.event if isinstance(self.record.event, TamperEvent) else None
+
+    @property
     def headline(self) -> str:
         """The event in a few words."""
         if self.state is not None:
             return f"{self.camera}: {words.STATES[self.state.state].lower()}"
+        if self.tampering is not None:
+            return f"{self.camera}: {words.tampered(self.tampering).lower()}"
         return words.headline(self.record)
 
 

@@ -2,7 +2,7 @@
 
 from app.store.audit import AuditRecord
 from app.store.records import CameraRecord, EventRecord, Forgotten, InStream, Remains, Scope, Verdict
-from app.types import AccessEvent, CameraState, Decision, Reason
+from app.types import AccessEvent, CameraState, Decision, Reason, TamperEvent, Tampering, TamperKind
 
 DECISIONS = {
     Decision.GRANTED: "May enter",
@@ -44,6 +44,12 @@ STATES = {
     CameraState.STALLED: "Picture stands still",
     CameraState.NO_VIDEO: "No usable video",
 }
+TAMPERED = {
+    TamperKind.COVERED: "Sees nothing",
+    TamperKind.TURNED: "Shows another view",
+    TamperKind.DEFOCUSED: "Out of focus",
+}
+WELL_AGAIN = "Sees well again"
 UNWATCHED, OFF = "Waiting for a picture", "Switched off"
 SCOPES = {
     Scope.OPERATOR: "may see and change everything",
@@ -117,6 +123,11 @@ def headline(record: EventRecord) -> str:
             return "Somebody who could not be recognised"
 
 
+def tampered(event: TamperEvent) -> str:
+    """Return what happened to what a camera can see."""
+    return TAMPERED[event.kind] if event.ended_at is None else WELL_AGAIN
+
+
 def correction(verdict: Verdict, was: str, truly: str | None) -> str:
     """Return what was said about an event later.
 
@@ -134,10 +145,12 @@ def correction(verdict: Verdict, was: str, truly: str | None) -> str:
 
 
 def camera_state(camera: CameraRecord) -> str:
-    """Return what a camera does, in two or three words."""
+    """Return what a camera does, in a few words."""
     if not camera.fields.enabled:
         return OFF
-    state = live_state(camera)
+    state, seen = live_state(camera), tampering(camera)
+    if seen is not None:
+        return f"{STATES[CameraState.ONLINE]}, but {TAMPERED[seen.kind].lower()}"
     return UNWATCHED if state is None else STATES[state]
 
 
@@ -148,7 +161,13 @@ def camera_mood(camera: CameraRecord) -> str:
     state = live_state(camera)
     if state is None:
         return "wait"
-    return "good" if state is CameraState.ONLINE else "bad"
+    return "good" if state is CameraState.ONLINE and camera.tampering is None else "bad"
+
+
+def tampering(camera: CameraRecord) -> Tampering | None:
+    """Return what keeps a camera from seeing although its pictures come; while none come, that is trouble enough."""
+    online = camera.fields.enabled and live_state(camera) is CameraState.ONLINE
+    return camera.tampering if online else None
 
 
 def live_state(camera: CameraRecord) -> CameraState | None:

@@ -49,6 +49,7 @@ def test_a_missing_key_is_told(sqlite_url: str, tmp_path: Path) -> None:
 
 def test_a_database_of_a_newer_version_is_left_alone(store: Store) -> None:
     with store.session() as session:
+        newest = session.scalar(text("SELECT version_num FROM alembic_version"))
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     try:
         assert [finding.ok for finding in check(store, "net")] == [False]
@@ -56,7 +57,7 @@ def test_a_database_of_a_newer_version_is_left_alone(store: Store) -> None:
             store.migrate()
     finally:
         with store.session() as session:
-            session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+            session.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": newest})
 
 
 def test_the_command_says_what_to_do(

@@ -9,7 +9,7 @@ from fixtures_redis import make_event
 from app.events import to_cloud_event
 from app.mqtt.messages import Message, discovery, event_message, removal
 from app.store.records import Door
-from app.types import CameraEvent, CameraState, Decision
+from app.types import CameraEvent, CameraState, Decision, TamperEvent, TamperKind
 
 GRANT = to_cloud_event(make_event(1))
 EXPIRES = datetime.fromisoformat(GRANT["data"]["expires_at"])
@@ -44,12 +44,24 @@ def test_the_state_of_a_camera_is_retained() -> None:
     assert (message.topic, message.retain, message.expiry) == ("cardea/main/c/state", True, None)
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_tampering_is_retained_in_a_topic_of_its_own(ended: bool) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    event = TamperEvent("c.1.2", 2, 1, "main", "c", TamperKind.TURNED, moment, moment if ended else None, "", moment)
+    message = event_message("cardea", to_cloud_event(event), datetime.now(UTC))
+    assert message is not None
+    assert (message.topic, message.retain, message.expiry) == ("cardea/main/c/tampered", True, None)
+    assert json.loads(message.payload)["data"]["tampered"] is not ended
+
+
 def test_discovery_describes_and_forgets_the_same_entities() -> None:
     door = Door("main", "cam_1", "Front door", "front")
     told, forgotten = discovery("cardea", "homeassistant", door, "0.1.0"), removal("homeassistant", "cam_1")
     assert [message.topic for message in told] == [message.topic for message in forgotten]
     assert forgotten[0] == Message(forgotten[0].topic, "", retain=True, expiry=None)
-    visits, frames = (json.loads(message.payload) for message in told)
+    visits, frames, tampered = (json.loads(message.payload) for message in told)
+    assert (tampered["device_class"], tampered["state_topic"]) == ("tamper", "cardea/main/cam_1/tampered")
+    assert len({entity["unique_id"] for entity in (visits, frames, tampered)}) == 3
     assert visits["event_types"] == ["granted", "denied", "unknown", "undecided"]
     assert visits["state_topic"] == "cardea/main/cam_1/access"
     assert frames["device"] == visits["device"]
