@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from app.errors import CardeaError
 
 COMMANDS = {
+    "train": ("models.commands.train", "train a net as a run file says"),
+    "export": ("models.commands.export", "turn a trained run into an artefact"),
     "starter": ("models.commands.starter", "build the starter artefacts out of pinned registry packages"),
+    "calibrate": ("models.commands.calibrate", "find the ranges that the starter detector's 8-bit nets are made with"),
     "parity": ("models.commands.parity", "compare the starter nets with their sources in the sources' own engines"),
     "thresholds": ("models.commands.thresholds", "measure how alike different people look to the embedder"),
+    "label": ("models.commands.label", "mark persons and faces in pictures where several nets agree"),
     "evaluate": ("models.commands.evaluate", "measure a net or a rule on pictures with truth"),
 }
 

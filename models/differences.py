@@ -14,7 +14,8 @@ from app.vision.artefact import SHIPPED, Artefact, Net
 from app.vision.boxes import anchors, nms
 from app.vision.detector import Detector
 from app.vision.faces import decode
-from models.pictures import Still, patterns, shrunk, variants
+from app.vision.picture import ArrayPicture
+from models.pictures import patterns, shrunk, variants
 from models.starter.person import SIDE, PersonNet, anchor_shapes
 from models.starter.recipes import EMBEDDER, FINDER, PERSON
 
@@ -85,11 +86,11 @@ def _detection_differences(
     artefact: Artefact, whole: list[Image], reference: Mapping[str, np.ndarray], by: str
 ) -> list[Difference]:
     """Compare the boxes behind non-maximum suppression with those of the graph's own postprocessor."""
-    detector = Detector(artefact, gate_stem="cut")
+    detector = Detector(artefact, gate_stem="cut", precision="fp32")
     floor = artefact.card.parameters["score_floor"]
     unlike, boxes, scores, persons = 0, 0.0, 0.0, 0
     for picture, source_boxes, source_scores in zip(whole, reference["boxes"], reference["scores"], strict=True):
-        found = detector.finish(detector.look(Still(picture)))
+        found = detector.finish(detector.look(ArrayPicture(picture)))
         rows = source_scores >= floor
         if len(found) != rows.sum():
             unlike += 1

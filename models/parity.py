@@ -20,6 +20,7 @@ from app.vision.faces import FaceFinder, align
 from models.differences import Difference, embedder_differences, finder_differences, person_differences
 from models.measured import Measurement, record
 from models.pictures import decoded, patterns, shrunk, variants
+from models.precisions import TWINS
 from models.starter.build import write_card
 from models.starter.person import HALF_SIDE, SIDE
 from models.starter.recipes import EMBEDDER, FINDER, PERSON, Recipe
@@ -87,5 +88,6 @@ def _keep(recipe: Recipe, differences: list[Difference], say: Callable[[str], No
         raise ArtefactError(f"{recipe.name} differs from its source beyond rounding: {'; '.join(wrong)}")
     folder = SHIPPED / recipe.name
     figures = [difference.figure() for difference in differences]
-    record(recipe.name, Artefact(folder).card.files, "parity", Measurement(COMMAND, figures))
+    files = {name: sha256 for name, sha256 in Artefact(folder).card.files.items() if name not in TWINS.values()}
+    record(recipe.name, files, "parity", Measurement(COMMAND, figures))
     write_card(recipe, folder)

@@ -1,37 +1,11 @@
 """Pictures to compare nets on: two portraits, altered in ways that cameras know, and patterns without anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from app.types import Image
-
-
-@dataclass(frozen=True, slots=True)
-class Still:
-    """A picture that is already decoded."""
-
-    pixels: Image
-
-    @property
-    def width(self) -> int:
-        """Width in pixels."""
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        """Height in pixels."""
-        return int(self.pixels.shape[0])
-
-    def scaled(self, width: int, height: int) -> Image:
-        """Return the picture resized by area averaging."""
-        return shrunk(self.pixels, width, height)
-
-    def image(self) -> Image:
-        """Return the picture."""
-        return self.pixels
 
 
 def shrunk(picture: Image, width: int, height: int) -> Image:

@@ -11,8 +11,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
-from app.cli.bench_gate import rate
 from app.cli.spectator import percentiles
+from app.intervals import rate
 from app.types import AccessEvent, Decision
 
 LAST_WORD = 3.0  # seconds after a visitor has gone in which his visit is decided: a track ends 1.5 s after its body

@@ -1,4 +1,4 @@
-"""Writes the person detector: SSDLite on MobileNetV2 at 300x300, cut behind its second residual block.
+"""Writes the person detector: SSDLite on MobileNetV2 at 300x300, cut behind one of its residual blocks.
 
 The weights come from a frozen TensorFlow graph, the batch normalisations are folded into the convolutions. Stem and
 tail together are the whole net; the half-size stem is the same first blocks with the pads of a 150x150 picture.
@@ -15,9 +15,9 @@ from models.starter.graph import Graph, Map
 from models.starter.graphdef import float_constants
 
 SIDE, HALF_SIDE = 300, 150
-CUT = 2  # block b02: its 24x75x75 map gates best for its cost
+CUT = 2  # where what is shipped is cut: the 24x75x75 map of block b02 gates best for its cost
 BLOCKS = 17
-BRANCH_BLOCK = 13  # the first feature map is this block's expansion
+BRANCH_BLOCK = 13  # the first feature map is this block's expansion, so the net can be cut before it alone
 STRIDED_BLOCKS = frozenset({1, 3, 6, 13})
 BATCH_NORM_EPSILON = 1e-3
 BACKBONE = "FeatureExtractor/MobilenetV2/"
@@ -54,20 +54,21 @@ PARAMETERS: dict[str, Any] = {
 class PersonNet:
     """The layers of the net by their names in the frozen graph."""
 
-    def __init__(self, frozen_graph: bytes) -> None:
-        """Read the weights of a serialised GraphDef."""
+    def __init__(self, frozen_graph: bytes, cut: int = CUT) -> None:
+        """Read the weights of a serialised GraphDef; the stem ends with block `cut`, 1 to 12."""
         self._weights = float_constants(frozen_graph)
+        self._cut = cut
 
     def files(self) -> dict[str, bytes]:
         """Return the three ONNX files of the artefact."""
-        return {"stem.onnx": self.stem(), "stem_half.onnx": self.half_stem(), "tail.onnx": self.tail()}
+        return {"stem.onnx": self.stem(pooled=3), "stem_half.onnx": self.half_stem(), "tail.onnx": self.tail()}
 
-    def stem(self) -> bytes:
-        """Return blocks 0 to CUT: the map for the tail and the same, averaged over 3x3 cells, for the gate."""
+    def stem(self, pooled: int) -> bytes:
+        """Return blocks 0 to the cut: the map for the tail and its averages over cells of `pooled` for the gate."""
         graph = Graph("person stem", {"image": [1, 3, SIDE, SIDE]})
         cells = self._stem(graph, SIDE)
         graph.node("Identity", cells.name, output="map")
-        return graph.model({"map": [1, 24, 75, 75], "features": _pool(graph, cells, 3)})
+        return graph.model({"map": _shape(cells), "features": _pool(graph, cells, pooled)})
 
     def half_stem(self) -> bytes:
         """Return the same blocks for a picture of half the side; the gate's features are averaged over 2x2 cells."""
@@ -76,8 +77,9 @@ class PersonNet:
 
     def tail(self) -> bytes:
         """Return everything behind the stem: box codes (1, 1917, 4) as ty tx th tw, person logits (1, 1917)."""
-        graph = Graph("person tail", {"map": [1, 24, 75, 75]})
-        self._heads(graph, Map("map", 24, 75))
+        cells = self._stem(Graph("person stem", {"image": [1, 3, SIDE, SIDE]}), SIDE)
+        graph = Graph("person tail", {"map": _shape(cells)})
+        self._heads(graph, Map("map", cells.channels, cells.side))
         return graph.model({"box_codes": [1, 1917, 4], "person_logit": [1, 1917]})
 
     def whole(self) -> bytes:
@@ -89,7 +91,7 @@ class PersonNet:
     def _stem(self, graph: Graph, side: int) -> Map:
         cells = graph.normalised("image", 3, side, 2 / 255, -1)
         cells = self._layer(graph, cells, BACKBONE + "Conv", stride=2)
-        for index in range(CUT + 1):
+        for index in range(self._cut + 1):
             cells = self._project(graph, index, cells, self._expand(graph, index, cells))
         return cells
 
@@ -104,7 +106,7 @@ class PersonNet:
 
     def _feature_maps(self, graph: Graph, cells: Map) -> list[Map]:
         maps = []
-        for index in range(CUT + 1, BLOCKS):
+        for index in range(self._cut + 1, BLOCKS):
             expanded = self._expand(graph, index, cells)
             if index == BRANCH_BLOCK:
                 maps.append(expanded)
@@ -162,6 +164,10 @@ class PersonNet:
 
 def _block(index: int) -> str:
     return BACKBONE + ("expanded_conv" if index == 0 else f"expanded_conv_{index}")
+
+
+def _shape(cells: Map) -> list[int | str]:
+    return [1, cells.channels, cells.side, cells.side]
 
 
 def _pool(graph: Graph, cells: Map, size: int) -> list[int | str]:

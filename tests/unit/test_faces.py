@@ -20,7 +20,7 @@ from app.vision.faces import (
     pose,
     similarity_transform,
 )
-from workers.picture import ArrayPicture
+from app.vision.picture import ArrayPicture
 
 COLLINS, HOPPER = "Eileen Collins", "Grace Hopper"
 NOWHERE = np.zeros((0, 4), np.float32)

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from app.types import Frame
+from app.vision.picture import ArrayPicture
 from workers.mailbox import Mailbox
-from workers.picture import ArrayPicture
 
 
 def frame(index: int) -> Frame:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from app.types import Image, Picture
-from workers.picture import ArrayPicture, Converter, DecodedPicture
+from app.vision.picture import ArrayPicture
+from workers.picture import Converter, DecodedPicture
 
 
 def gradient(width: int, height: int) -> Image:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from app.photos import MIN_SIDE, read_photo
-from workers.picture import ArrayPicture
+from app.vision.picture import ArrayPicture
 from workers.stills import portrait, snapshot
 
 

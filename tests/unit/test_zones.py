@@ -12,8 +12,8 @@ from app.gallery import Gallery
 from app.photos import enrol, read_photo
 from app.types import Camera, Decision, Detections, Faces, Frame, GalleryChanges, Image, Person, Zones
 from app.vision.motion import Motion
+from app.vision.picture import ArrayPicture
 from app.vision.zones import Allowed
-from workers.picture import ArrayPicture
 from workers.pipeline import CameraPipeline, Nets
 
 LEFT: Zones = (((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),)

@@ -1,0 +1,54 @@
+"""Teaches the early-exit stem to give the map that the starter's first blocks give, on pictures without labels."""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.detection.batches import Batch, Batches, held_samples, open_sources, shrunk_pictures
+from models.detection.losses import map_loss
+from models.nets.early_exit import HEIGHT, WIDTH, PatchStem
+from models.nets.starter_weights import load_starter
+from models.run import Plan
+
+HELD = 100  # pictures that judge
+
+
+class Task:
+    """Term ``map``: the squared distance, each channel by the teacher's variance: 1 - the share explained."""
+
+    def __init__(self, plan: Plan, runs: Path, cache: Path, folders: Sequence[Path]) -> None:
+        """Open the teacher and the sets.
+
+        Raises:
+            SetupError: a set or the starter's package is missing.
+        """
+        torch.manual_seed(plan.seed)
+        self.net: nn.Module = PatchStem().to(memory_format=torch.channels_last)
+        self._teacher = load_starter(cache).stem.requires_grad_(False).to(memory_format=torch.channels_last)
+        sources = open_sources(plan.sets, folders)
+        self._batches = Batches(sources, (WIDTH, HEIGHT), plan.size, plan.batch, plan.seed)
+        self._held = shrunk_pictures(held_samples(sources, HELD), (WIDTH, HEIGHT))
+
+    def batches(self, first: int) -> Generator[Batch]:
+        """Yield batches from number `first` on."""
+        return self._batches.stream(first)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the distance of the two maps."""
+        return {"map": self._distance(self.net, batch.pictures)}
+
+    def validate(self, net: nn.Module) -> dict[str, float]:
+        """Return the share of the teacher's variance that is explained on pictures never trained on."""
+        with torch.no_grad():
+            distances = [self._distance(net, pictures) for pictures in self._held.split(32)]
+        return {"score": 1 - float(torch.stack(distances).mean())}
+
+    def _distance(self, net: nn.Module, pictures: Tensor) -> Tensor:
+        pictures = pictures.float().contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                teacher = self._teacher(pictures)
+            cells = net(pictures)
+        return map_loss(cells.float(), teacher.float())

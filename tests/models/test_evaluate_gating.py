@@ -1,0 +1,298 @@
+"""The evaluation of gates: truth, counts and figures, on generated clips whose truth is known."""
+
+import json
+import zipfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_starter import take_or_skip
+from fixtures_visits import AFTER, FRAMES, HEIGHT, STILL, WALK, WIDTH, truth
+
+from app.errors import SetupError
+from app.types import Detections, Image
+from models.__main__ import main
+from models.evaluate.counts import Counts, Replay, auc, compare, count, first_exit, precision, seconds_to_exit
+from models.evaluate.decoy import Figure, make_decoy
+from models.evaluate.modes import MODES, prepare
+from models.evaluate.noise import as_published, through_jpeg, with_seed_noise
+from models.evaluate.visits import CUT, Span, VisitClip, components, read_clips, video_frames
+from models.starter.recipes import PERSON
+
+FPS = 10
+SIZE = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], np.float32)
+KEYS = {
+    "frames",
+    "still_frames",
+    "exit_rate_still",
+    "exit_rate_still_with_cuts",
+    "open_rate_moving",
+    "missed",
+    "auc",
+    "ap50",
+    "still_fp_per_frame",
+    "ms_mean",
+    "ms_full",
+    "seconds_to_exit",
+}
+
+
+@pytest.fixture
+def clips(visits: list[tuple[Path, Path]]) -> list[VisitClip]:
+    return read_clips([video for video, _ in visits], [archive for _, archive in visits])
+
+
+def replay_of(opened: list[bool], scores: list[float | None] | None = None) -> Replay:
+    return Replay(list(range(len(opened))), opened, scores or [None] * len(opened))
+
+
+# --- truth
+
+
+def test_truth_is_read(clips: list[VisitClip]) -> None:
+    lamp, plain = clips
+    assert np.flatnonzero(lamp.moving).tolist() == list(range(STILL, STILL + WALK))
+    assert np.flatnonzero(lamp.still).tolist() == list(range(5, STILL))  # the rest is judged by the time to exit
+    assert lamp.permanent == (Span("lamp", STILL + WALK, FRAMES),)
+    assert lamp.standing == (Span("stands_still", STILL + 10, STILL + WALK),)
+    assert plain.fps == FPS
+    assert np.flatnonzero(plain.still).tolist() == [*range(5, STILL), *range(STILL + WALK, FRAMES)]
+    assert (plain.permanent, plain.standing) == ((), ())
+
+
+def test_a_cut_is_a_change_or_not(visits: list[tuple[Path, Path]], tmp_path: Path) -> None:
+    video, archive = visits[0]
+    facts: dict[str, Any] = truth()
+    facts["events"][2]["type"] = CUT
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes())
+    (tmp_path / "cut.json").write_text(json.dumps(facts))
+    (clip,) = read_clips([tmp_path / "cut.mp4"], [archive])
+    assert (clip.still.sum(), clip.still_with_cuts.sum()) == (STILL - 5, STILL - 5 + AFTER)
+
+
+def test_people_are_boxes_and_small_ones_are_ignored(clips: list[VisitClip], tmp_path: Path) -> None:
+    np.testing.assert_allclose(clips[0].people[STILL].boxes * SIZE, [[20, 50, 105, 220]], atol=1e-4)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:30, 10:14] = 255  # 8 % of the height
+    mask[100:140, 200:220] = 255
+    mask[143:180, 200:220] = 255  # the same person behind a rail
+    mask[100:180, 100:140] = 128  # nobody
+    assert len(components(mask)[1]) == 2
+    path = tmp_path / "small_masks.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("masks/000007.png", cv2.imencode(".png", mask)[1].tobytes())
+    (clip,) = read_clips([clips[1].path], [path])
+    np.testing.assert_allclose(clip.people[7].boxes * SIZE, [[200, 100, 220, 180]], atol=1e-4)
+    np.testing.assert_allclose(clip.people[7].ignored * SIZE, [[10, 10, 14, 30]], atol=1e-4)
+    assert not clip.still[7] and clip.moving[7]
+
+
+def test_a_frame_with_a_tiny_mask_counts_as_neither(clips: list[VisitClip], tmp_path: Path) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[:12, :12] = 255  # .19 %
+    path = tmp_path / "tiny_masks.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("000007.png", cv2.imencode(".png", mask)[1].tobytes())
+    (clip,) = read_clips([clips[1].path], [path])
+    assert not clip.still[7] and not clip.moving[7] and clip.still[8]
+
+
+def test_frames_are_left_out_evenly(clips: list[VisitClip]) -> None:
+    assert [index for index, _ in clips[0].frames(4)][:5] == [0, 2, 5, 8, 10]
+    assert sum(1 for _ in clips[0].frames()) == sum(1 for _ in clips[0].frames(60)) == FRAMES
+
+
+def test_what_does_not_fit_is_refused(visits: list[tuple[Path, Path]], tmp_path: Path) -> None:
+    (video, archive), (other, _) = visits
+    with pytest.raises(SetupError, match="2 clips and 1 mask files"):
+        read_clips([video, other], [archive])
+    with pytest.raises(SetupError, match="different names: lamp"):
+        read_clips([video, video], [archive, archive])
+    with pytest.raises(SetupError, match="cannot be opened as a video"):
+        read_clips([archive], [archive])
+    with pytest.raises(SetupError, match="no zip file of masks"):
+        read_clips([video], [video])
+    late = tmp_path / "late.zip"
+    with zipfile.ZipFile(late, "w") as masks:
+        masks.writestr("000900.png", cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes())
+    with pytest.raises(SetupError, match=r"frame 900.*belong together"):
+        read_clips([video], [late])
+
+
+def test_seed_noise_is_the_same_every_time() -> None:
+    picture = np.full((30, 40, 3), 100, np.uint8)
+    noisy = with_seed_noise(picture, "visit", 3)
+    np.testing.assert_array_equal(noisy, with_seed_noise(picture, "visit", 3))
+    assert not np.array_equal(noisy, with_seed_noise(picture, "visit", 4))
+    assert (noisy.min(), noisy.max()) == (0, 255)
+    assert not with_seed_noise(np.zeros_like(picture), "visit", 3).any()
+    assert np.abs(through_jpeg(noisy).astype(int) - noisy).mean() < 40  # chroma is halved
+
+
+# --- counts
+
+
+def test_counts_are_those_of_the_truth(clips: list[VisitClip]) -> None:
+    opened = [False] * FRAMES
+    opened[:10] = [True] * 10  # five of these are left out
+    opened[STILL + 1 : STILL + WALK + 7] = [True] * (WALK + 6)
+    replay = replay_of(opened)
+    replay.finds = {index: Detections.empty() for index in range(5, FRAMES, 2)}
+    counts = count(clips[0], replay, {7: 2, STILL + 1: 5})
+    assert counts == Counts(
+        frames=FRAMES,
+        still=STILL - 5,
+        exited=STILL - 10,
+        still_with_cuts=STILL - 5,
+        exited_with_cuts=STILL - 10,
+        moving=WALK,
+        opened=WALK - 1,
+        standing=10,
+        stood=10,
+        looked_at=18,
+        false_on_figure=2,
+    )
+    assert seconds_to_exit(clips[0], replay) == {"lamp": 0.7}
+
+
+def test_two_changes_of_one_kind_are_told_apart(clips: list[VisitClip]) -> None:
+    twice = replace(clips[0], permanent=(Span("lamp", 20, 40), Span("lamp", 60, FRAMES)))
+    assert seconds_to_exit(twice, replay_of([index < 62 for index in range(FRAMES)])) == {"lamp": None, "lamp 2": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("closed", "expected"),
+    [([], None), (range(30), 0.0), (range(5, 12), None), ([*range(5, 9), *range(11, 30)], 1.1), ([29], None)],
+)
+def test_an_exit_lasts_a_second(closed: list[int], expected: float | None) -> None:
+    opened = np.ones(30, bool)
+    opened[list(closed)] = False
+    assert first_exit(np.arange(30) / FPS, opened) == expected
+
+
+def test_auc_is_the_share_of_pairs_in_order(clips: list[VisitClip]) -> None:
+    scores: list[float | None] = [0.0] * FRAMES
+    scores[STILL : STILL + WALK] = [1.0] * WALK
+    assert auc(clips[0], replay_of([True] * FRAMES, scores)) == 1
+    scores[STILL : STILL + 5] = [0.0] * 5  # a quarter of the moving frames ties with the still ones
+    assert auc(clips[0], replay_of([True] * FRAMES, scores)) == pytest.approx(0.875)
+    assert auc(clips[0], replay_of([True] * FRAMES)) is None
+
+
+def test_precision_sees_frames_without_people_too(clips: list[VisitClip]) -> None:
+    replay = replay_of([True] * FRAMES)
+    box = (clips[0].people[STILL].boxes * SIZE).astype(np.float32)
+    replay.finds = {STILL: Detections(box, np.array([0.9], np.float32))}
+    assert precision([compare(clips[0], replay, WIDTH, HEIGHT)]) == 1
+    replay.finds[10] = Detections(box, np.array([0.95], np.float32))
+    assert precision([compare(clips[0], replay, WIDTH, HEIGHT)]) == 0.5
+    assert precision([compare(clips[0], replay_of([True] * FRAMES), WIDTH, HEIGHT)]) is None
+
+
+# --- the command
+
+
+def measured(visits: list[tuple[Path, Path]], capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    files = ["--clip", *(str(video) for video, _ in visits), "--masks", *(str(archive) for _, archive in visits)]
+    assert main(["evaluate", "gating", *files, *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_gives_the_same_figures(
+    mode: str, visits: list[tuple[Path, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if mode == "published":
+        take_or_skip(PERSON.source)
+    result = measured(visits, capsys, "--mode", mode)
+    assert (result["mode"], result["noise"]) == (mode, "none")
+    assert result["artefact"]["id"].startswith("person-ssdlite-mobilenetv2") and result["artefact"]["sha256"]
+    assert list(result["clips"]) == ["lamp", "plain"]
+    for figures in (result["pooled"], *result["clips"].values()):
+        assert set(figures) >= KEYS
+    pooled = result["pooled"]
+    assert pooled["frames"] == 2 * FRAMES and pooled["open_rate_moving"] > 0.9 and pooled["ap50"] > 0.9
+    assert pooled["exit_rate_still"] == 0 if mode == "off" else pooled["exit_rate_still"] > 0.7
+    assert pooled["missed"] == round((1 - pooled["open_rate_moving"]) * 2 * WALK)
+    assert pooled["intervals"]["exit_rate_still"]["of"] == pooled["still_frames"]
+    if mode in ("off", "published", "diff"):
+        assert pooled["seconds_to_exit"] == {"lamp/lamp": 0.1 if mode == "diff" else None}
+    assert pooled["ms_full"] > 0 and pooled["ms_mean"] > 0
+
+
+def test_a_figure_deceives_the_net_and_not_the_rule(
+    visits: list[tuple[Path, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_or_skip(PERSON.source)
+    plain = measured(visits, capsys, "--mode", "off", "--decoy")
+    published = measured(visits, capsys, "--mode", "published", "--cut", "b02", "--decoy")
+    assert {name: one["decoy"]["from"] for name, one in plain["clips"].items()} == {"lamp": "plain", "plain": "lamp"}
+    assert plain["pooled"]["still_fp_per_frame"] > 0.9
+    assert published["pooled"]["still_fp_per_frame"] < 0.1
+    assert published["pooled"]["ap50"] >= plain["pooled"]["ap50"]
+
+
+def test_a_figure_stands_where_few_walk_and_hides_what_is_behind(clips: list[VisitClip], person: Image) -> None:
+    shape = np.ones((170, 85), bool)
+    shape[:20, :20] = False
+    figures = [
+        Figure(picture, shape, clip, 0, score)
+        for picture, clip, score in ((person, "lamp", 0.9), (person[:, ::-1].copy(), "plain", 0.8))
+    ]
+    net = prepare("off", None, "b06", Path()).whole
+    decoy = make_decoy(clips[0], figures, net, partial(as_published, "none"))
+    assert (decoy.figure.clip, decoy.figure.alpha.shape) == ("plain", (HEIGHT // 2, 60))
+    assert decoy.x >= 200 and decoy.score > 0.5  # on the right side, where the walk ends
+    room = np.full((HEIGHT, WIDTH, 3), 77, np.uint8)
+    pasted = decoy.pasted(room)
+    assert (room == 77).all() and (pasted != 77).any(axis=2).sum() <= decoy.figure.alpha.sum()
+    x1, y1, x2, y2 = decoy.box.astype(int)
+    np.testing.assert_array_equal(pasted[y1:y2, x1:x2][decoy.figure.alpha], decoy.figure.image[decoy.figure.alpha])
+    assert make_decoy(clips[0], figures[:1], net, partial(as_published, "none")).figure.clip == "lamp"  # no other
+
+
+def test_noise_and_frame_rate_are_said(visits: list[tuple[Path, Path]], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--mode", "mse", "--noise", "seed", "--fps", "5", "--threshold", "65025"]
+    result = measured(visits[:1], capsys, *words)
+    assert (result["noise"], result["fps"], result["parameters"]) == ("seed", 5, {"threshold": 65025})
+    assert result["pooled"]["frames"] == FRAMES / 2 and result["pooled"]["missed"] == WALK / 2
+    assert "clips95" not in result["pooled"]["intervals"]["exit_rate_still"]
+
+
+def test_a_sweep_draws_a_line_for_each_block(
+    visits: list[tuple[Path, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_or_skip(PERSON.source)
+    plot = tmp_path / "sweep.svg"
+    video, archive = (str(path) for path in visits[0])
+    words = ["--cut", "b02", "b06", "--threshold", "0.1", "0.9", "--fps", "5", "--plot", str(plot), "--json"]
+    assert main(["evaluate", "sweep", "--clip", video, "--masks", archive, *words]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["cut"], row["threshold"]) for row in rows] == [("b02", 0.1), ("b02", 0.9), ("b06", 0.1), ("b06", 0.9)]
+    assert all(row["ap50"] is not None and row["ms_mean"] > 0 for row in rows)
+    drawn = ElementTree.parse(plot)
+    assert len(drawn.findall(".//{*}polyline")) == 4
+    assert {"AP50", "b02", "b06", "threshold"} <= {text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+
+
+def test_what_cannot_be_measured_is_told(
+    visits: list[tuple[Path, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, archive = (str(path) for path in visits[0])
+    words = ["evaluate", "gating", "--clip", video, "--masks", archive]
+    assert main([*words, "--mode", "cardea", "--threshold", "1"]) == 1
+    assert "has no threshold" in capsys.readouterr().err
+    empty = tmp_path / "empty.zip"
+    zipfile.ZipFile(empty, "w").close()
+    assert main([*words[:-1], str(empty), "--mode", "off", "--decoy"]) == 1
+    assert "whole, upright person" in capsys.readouterr().err
+
+
+def test_pictures_are_of_the_clip(visits: list[tuple[Path, Path]], person: Image) -> None:
+    frames = dict(video_frames(visits[0][0], FPS, FPS))
+    assert np.abs(frames[STILL][50:220, 20:105].astype(int) - person).mean() < 12

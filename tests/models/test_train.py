@@ -1,0 +1,155 @@
+"""Training from the command line: the smallest run, resumed, and exported; and that every run file can be read."""
+
+import csv
+import itertools
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra: pip install torch")
+
+from app.errors import SetupError  # noqa: E402
+from app.vision.runtime import ort  # noqa: E402
+from models.__main__ import main  # noqa: E402
+from models.detection.batches import Batch, Batches, open_sources  # noqa: E402
+from models.detection.matching import POSITIVE  # noqa: E402
+from models.quantise import float_convolutions  # noqa: E402
+from models.run import Plan, Run  # noqa: E402
+from models.training import TASKS  # noqa: E402
+from models.training import fit as fitting  # noqa: E402
+from models.training.detector import Task  # noqa: E402
+from models.training.fit import Average, rate  # noqa: E402
+
+RUNS = Path(__file__).parents[2] / "models" / "runs"
+SMALLEST = RUNS / "smallest.toml"
+
+
+@pytest.mark.parametrize("file", sorted(RUNS.glob("*.toml")), ids=lambda file: file.stem)
+def test_run_files_can_be_read(file: Path) -> None:
+    plan = Plan.read(file)
+    assert plan.task in TASKS and plan.losses and plan.sets and plan.steps > 0
+
+
+def test_a_run_file_with_a_missing_value_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(SMALLEST.read_text().replace("seed = 7\n", ""))
+    with pytest.raises(SetupError, match="seed"):
+        Plan.read(tmp_path / "a.toml")
+
+
+def test_batches_are_functions_of_seed_and_number(drawn_sets: Path) -> None:
+    batches = Batches(open_sources({"drawn": 1.0}, [drawn_sets]), (320, 240), (160, 120), 3, seed=1)
+    first, again, next_one = batches.batch(4), batches.batch(4), batches.batch(5)
+    assert torch.equal(first.pictures, again.pictures) and torch.equal(first.faces.codes, again.faces.codes)
+    assert not torch.equal(first.pictures, next_one.pictures)
+    stream = batches.stream(4)
+    assert torch.equal(next(stream).pictures, first.pictures) and torch.equal(next(stream).pictures, next_one.pictures)
+    stream.close()
+
+
+def test_drawn_faces_become_targets(drawn_sets: Path) -> None:
+    batches = Batches(open_sources({"drawn": 1.0}, [drawn_sets]), (320, 240), (320, 240), 16, seed=1)
+    batch = batches.batch(0)
+    positive = batch.faces.labels == POSITIVE
+    assert batch.pictures.shape == (16, 3, 240, 320) and batch.pictures.dtype == torch.uint8
+    assert positive.any() and (batch.persons.labels == POSITIVE).any()
+    assert not batch.faces.points[positive].isnan().any() and batch.faces.points[~positive].isnan().all()
+
+
+def test_a_missing_set_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"nothing\.zip"):
+        open_sources({"nothing": 1.0}, [tmp_path])
+
+
+def test_the_rate_rises_and_falls() -> None:
+    plan = Plan.read(SMALLEST)
+    rates = [rate(plan, step) for step in range(plan.steps)]
+    assert rates[:2] == [plan.rate / 2, plan.rate] and rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
+    assert rate(plan, plan.steps) == pytest.approx(plan.rate / 100)
+
+
+def test_the_average_follows_the_weights() -> None:
+    net = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        net.weight.fill_(0.0)
+        average = Average(net, share=0.5)
+        net.weight.fill_(1.0)
+    average.update(net, step=0)
+    assert average.net.weight.item() == pytest.approx(0.9)  # a tenth of the start is left
+    average.update(net, step=1000)
+    assert average.net.weight.item() == pytest.approx(0.95)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_smallest_run_trains_resumes_and_exports(drawn_sets: Path, tmp_path: Path, packages: Path) -> None:
+    runs, sets = tmp_path / "runs", str(drawn_sets)
+    arguments = ["train", str(SMALLEST), "--runs", str(runs), "--sets", sets, "--cache", str(packages)]
+    assert main(arguments) == 0
+    folder = runs / "smallest"
+    assert (folder / "run.toml").read_text() == SMALLEST.read_text()
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["3", "6"] and all(row["score"] for row in rows)
+    assert main(arguments) == 1  # the folder exists
+    before = torch.load(folder / "last.pt", weights_only=True)
+    assert main([*arguments, "--resume"]) == 0  # nothing is left to do
+    assert before["step"] == torch.load(folder / "last.pt", weights_only=True)["step"] == 6
+    exported_equals_its_card(folder, tmp_path / "out", packages)
+
+
+def exported_equals_its_card(run: Path, out: Path, packages: Path) -> None:
+    assert main(["export", str(run), "--out", str(out), "--cache", str(packages)]) == 0
+    card = json.loads((out / "card.json").read_text())
+    assert set(card["files"]) == {"stem.onnx", "tail.onnx", "tail.int8.onnx"}
+    assert float_convolutions((out / "tail.int8.onnx").read_bytes()) == []  # 8 bits from end to end
+    files = card["parameters"]["precisions"]["int8"]
+    stem, tail = (ort.InferenceSession(out / files[name]) for name in ("stem", "tail"))
+    cells, features = stem.run(None, {"image": np.zeros((1, 3, 240, 320), np.float32)})
+    outputs = tail.run(None, {"map": cells})
+    assert features.shape == (1, 24, 15, 20) and [value.shape[1] for value in outputs] == [1554, 1554, 3160, 3160, 3160]
+
+
+class PulledError(Exception):
+    """Somebody pulled the plug."""
+
+
+def test_resuming_gives_what_an_unbroken_run_gives(
+    drawn_sets: Path, tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "SAVE_EVERY", 0.0)  # a checkpoint behind every step
+    file = tmp_path / "a.toml"
+    file.write_text(SMALLEST.read_text().replace("steps = 6", "steps = 4").replace("every = 3", "every = 9"))
+    surroundings = (packages, [drawn_sets])
+    whole = trained(Run(file, tmp_path / "whole", resume=False), *surroundings)
+    with pytest.raises(PulledError):
+        trained(Run(file, tmp_path / "broken", resume=False), *surroundings, batches=2)
+    resumed = trained(Run(file, tmp_path / "broken", resume=True), *surroundings)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def trained(run: Run, cache: Path, sets: list[Path], batches: int = 99) -> torch.nn.Module:
+    """Train, or stop when so many batches were drawn."""
+    task = Task(run.plan, run.folder.parent, cache, sets)
+    drawn = task.batches
+
+    def stopping(first: int) -> Generator[Batch]:
+        stream = drawn(first)
+        yield from itertools.islice(stream, batches)
+        stream.close()
+        raise PulledError
+
+    task.batches = stopping
+    fitting.fit(run, task)
+    return task.net
+
+
+def test_a_changed_run_file_is_not_resumed(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(SMALLEST.read_text())
+    Run(file, tmp_path / "runs", resume=False)
+    file.write_text(SMALLEST.read_text().replace("seed = 7", "seed = 8"))
+    with pytest.raises(SetupError, match="has changed"):
+        Run(file, tmp_path / "runs", resume=True)
