@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     stream_length: int = Field(100_000, ge=1000, description="events kept in the stream, about")
     target_fpir: float = Field(1e-3, gt=0, le=0.1, description="share of strangers' looks that may match anybody")
     grant_seconds: float = Field(5.0, gt=0, le=60, description="how long a grant is worth anything")
-    gate: str = Field("adaptive", pattern="^(adaptive|published|open)$", description="the early-exit rule")
+    gate: str = Field("cardea", pattern="^(cardea|published|off)$", description="the early-exit rule")
     mqtt_url: SecretStr | None = Field(None, description="mqtt(s)://user:password@host:port, for one process")
     mqtt_ca: Path | None = Field(None, description="PEM that an mqtts:// broker is verified against")
     mqtt_topic: str = Field("cardea", pattern="^[^#+/]+$", description="first level of all MQTT topics")
@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     webhook_networks: str = Field("", description="private networks that webhooks may reach, such as 10.0.5.0/24")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_format: str = Field("text", pattern="^(text|json)$", description="JSON lines for collectors of logs")
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _renamed(cls, gate: object) -> object:
+        return {"adaptive": "cardea", "open": "off"}.get(gate, gate) if isinstance(gate, str) else gate
 
     @field_validator("data", "cache", "key_file", "videos")
     @classmethod

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cameras", type=int, default=4, help="how many (4)")
     parser.add_argument("--fps", type=float, default=5.0, help="frames analysed per second and camera (5)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to measure once all are online (60)")
-    parser.add_argument("--gate", default="adaptive", choices=("adaptive", "published", "open"))
+    parser.add_argument("--gate", default="cardea", choices=("cardea", "published", "off"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def starter() -> Iterator[Artefact]:
 def measure(detectors: dict[tuple[str, str], Detector], rounds: int) -> dict[tuple[str, str], dict[str, float]]:
     """Return the medians by detector and step, in ms: a still frame's net part, the gate, and all of an open frame."""
     images = noisy(repeat(hallway(WIDTH, HEIGHT), rounds + WARM_UP), seed=1)
-    gates = {key: make_gate("adaptive") for key in detectors}
+    gates = {key: make_gate("cardea") for key in detectors}
     spent: dict[tuple[str, str], list[tuple[float, float, float]]] = {key: [] for key in detectors}
     for turn, picture in enumerate(map(ArrayPicture, images)):
         for key, detector in detectors.items():

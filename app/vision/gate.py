@@ -35,14 +35,14 @@ class OpenGate:
 
 
 GATES: dict[str, type[AdaptiveGate] | type[PublishedGate] | type[OpenGate]] = {
-    "adaptive": AdaptiveGate,
+    "cardea": AdaptiveGate,
     "published": PublishedGate,
-    "open": OpenGate,
+    "off": OpenGate,
 }
 
 
 def make_gate(mode: str) -> Gate:
-    """Return a new gate of this mode: ``adaptive``, ``published`` or ``open``.
+    """Return a new gate of this mode: ``cardea``, ``published`` or ``off``.
 
     Raises:
         KeyError: there is no such mode.

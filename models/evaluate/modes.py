@@ -113,7 +113,7 @@ class CardeaMode:
     def __init__(self, detector: Detector, person_score: float) -> None:
         self._detector = detector
         self._person_score = person_score
-        self._gate = make_gate("adaptive")
+        self._gate = make_gate("cardea")
         self._found = Detections.empty()
 
     def judge(self, picture: Picture, clock: float) -> Judgement:
@@ -164,7 +164,7 @@ def prepare(mode: str, threshold: float | None, cut: str, cache: Path) -> Contes
         make = partial(PlainMode, whole)
     else:
         detector = _detector(artefact)
-        parameters = {"gate": "adaptive", "stem": detector.gate_stem, "precision": detector.precision}
+        parameters = {"gate": "cardea", "stem": detector.gate_stem, "precision": detector.precision}
         make = partial(CardeaMode, detector, person_score)
     return Contest(make, whole, person_score, _described(artefact), parameters)
 

@@ -108,7 +108,7 @@ def test_a_person_is_found_where_she_is(half: Detector, portrait: Image, left: i
 
 
 def test_a_visitor_stays_and_the_poster_behind_her_goes(half: Detector, portrait: Image, poster: Image) -> None:
-    gate, random = make_gate("adaptive"), np.random.default_rng(4)
+    gate, random = make_gate("cardea"), np.random.default_rng(4)
     for frame in range(30):
         gate.update(half.look(noisy(poster, random)).features, frame / 5, hold=False)
     visited = poster.copy()
@@ -142,7 +142,7 @@ def test_boxes_lie_in_the_picture(half: Detector, shape: tuple[int, int]) -> Non
 @pytest.mark.parametrize("stem", ["half", "cut"])
 def test_with_the_gate_held_open_the_boxes_are_the_plain_detectors(stem: str, request: pytest.FixtureRequest) -> None:
     detector: Detector = request.getfixturevalue(stem)
-    gate = make_gate("open")
+    gate = make_gate("off")
     for x in range(100, 500, 80):
         picture = ArrayPicture(figure(room(), x))
         glance = detector.look(picture)
@@ -154,7 +154,7 @@ def test_with_the_gate_held_open_the_boxes_are_the_plain_detectors(stem: str, re
 
 
 @pytest.mark.parametrize("stem", ["half", "cut"])
-@pytest.mark.parametrize("mode", ["adaptive", "published"])
+@pytest.mark.parametrize("mode", ["cardea", "published"])
 def test_the_gate_exits_on_a_still_room_and_opens_for_a_visitor(
     stem: str, mode: str, request: pytest.FixtureRequest
 ) -> None:

@@ -172,7 +172,7 @@ def test_a_gate_opens_for_hold_and_never_says_nan(mode: str) -> None:
     assert all(np.isfinite(motion.distance).all() for motion in after)
 
 
-@pytest.mark.parametrize("mode", ["adaptive", "published"])
+@pytest.mark.parametrize("mode", ["cardea", "published"])
 @pytest.mark.parametrize("fps", [2.0, 5.0, 12.5, 25.0])
 def test_a_still_scene_exits_on_every_frame_after_the_warm_up(mode: str, fps: float) -> None:
     scene = Scene(fps, noise=0.0)
@@ -180,7 +180,7 @@ def test_a_still_scene_exits_on_every_frame_after_the_warm_up(mode: str, fps: fl
     assert [motion.open for motion in motions] == [True] * 5 + [False] * 35
 
 
-@pytest.mark.parametrize("mode", ["adaptive", "published"])
+@pytest.mark.parametrize("mode", ["cardea", "published"])
 def test_broken_features_open_the_gate_and_are_forgotten(mode: str) -> None:
     gate, scene = make_gate(mode), Scene()
     scene.show(gate, scene.room, 2)
