@@ -153,7 +153,8 @@ def _view(camera: Camera, frame: Frame, pipeline: CameraPipeline) -> View | None
 
 
 def _message(view: View) -> str:
-    rows, columns = view.sight.motion.active.shape
+    motion = view.sight.motion
+    rows, columns = motion.active.shape
     return json.dumps(
         {
             "camera": view.camera.id,
@@ -166,10 +167,12 @@ def _message(view: View) -> str:
             "motion": {
                 "columns": columns,
                 "rows": rows,
-                "active": np.flatnonzero(view.sight.motion.active).tolist(),
+                "active": np.flatnonzero(motion.active).tolist(),
             },
             "zones": view.camera.zones,
-            "exited": not view.sight.motion.open,
+            "exited": not motion.open,
+            "why": motion.why,
+            "strength": round(motion.strength, 2),
         }
     )
 

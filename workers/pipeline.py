@@ -122,7 +122,7 @@ class CameraPipeline:
         with self.stages.measure("gate"):
             motion = self._gate.update(glance.features, frame.clock, hold)
             if not hold and not self._allowed.within(motion).active.any():
-                motion = replace(motion, open=False)
+                motion = replace(motion, open=False, why=None)
         self.stages.exited += not motion.open
         return motion
 

@@ -101,6 +101,8 @@ def test_the_live_view_shows_who_is_there_and_leaves_no_trace(watched_door: Watc
     moving = next(message for message in heard if message["faces"])
     cells = moving["motion"]
     assert cells["active"] and max(cells["active"]) < cells["columns"] * cells["rows"]
+    assert moving["why"] in ("motion", "warming_up") and moving["strength"] >= 1
+    assert all((message["why"] is None) == message["exited"] for message in heard)
     assert [message["at"] for message in heard] == sorted(message["at"] for message in heard)
 
     written = b"".join(path.read_bytes() for path in Path(watched_door.redis.folder).rglob("*") if path.is_file())

@@ -5,6 +5,12 @@ import { paint } from "./forms.js";
 const SILENT = 8000; // milliseconds without a picture after which a tile says so
 const LOUD = { granted: "#58d68d", denied: "#ff8a7a", unknown: "#ffc857", undecided: "#c3ced1" };
 const QUIET = "#e8eeee";
+const WHY = {
+  warming_up: "Learning what is usual here",
+  motion: "Something moves",
+  followed: "Somebody is followed",
+  broken: "Cannot be compared",
+};
 
 let source = null;
 let watch = 0;
@@ -67,7 +73,7 @@ async function show(told) {
 
 function annotate(canvas, told) {
   const brush = canvas.getContext("2d");
-  if (document.getElementById("motion")?.checked) drawMotion(brush, told.motion);
+  if (document.getElementById("motion")?.checked) drawMotion(brush, told);
   drawZones(brush, told.zones ?? []);
   for (const face of told.faces) drawBox(brush, face.box, QUIET, 1);
   for (const person of told.persons) {
@@ -77,7 +83,7 @@ function annotate(canvas, told) {
   }
 }
 
-function drawMotion(brush, motion) {
+function drawMotion(brush, { motion, why, strength }) {
   if (!motion) return;
   const { width, height } = brush.canvas;
   const [wide, high] = [width / motion.columns, height / motion.rows];
@@ -85,6 +91,8 @@ function drawMotion(brush, motion) {
   for (const cell of motion.active) {
     brush.fillRect((cell % motion.columns) * wide, Math.floor(cell / motion.columns) * high, wide + 0.5, high + 0.5);
   }
+  const reason = why === "motion" ? `${WHY.motion}: ${strength.toFixed(1)} times what it takes` : WHY[why];
+  drawName(brush, [0, 1], reason ?? "Still: the rest is not computed", QUIET);
 }
 
 function drawZones(brush, zones) {
