@@ -71,12 +71,20 @@ def discovery(root: str, prefix: str, door: Door, version: str) -> list[Message]
         | ({"suggested_area": door.door} if door.door else {}),
         "qos": 1,
     }
-    visits = common | {
+    entities = (_visits(place, door.camera), _frames(place, door.camera), _tampered(place, door.camera))
+    return [
+        Message(topic, json.dumps(common | entity), retain=True, expiry=None)
+        for topic, entity in zip(discovery_topics(prefix, door.camera), entities, strict=True)
+    ]
+
+
+def _visits(place: str, camera: str) -> dict[str, object]:
+    """The entity shows the name and refuses what came too late, whatever the broker did with it."""
+    return {
         "name": "Visit",
-        "unique_id": f"cardea_{door.camera}_access",
+        "unique_id": f"cardea_{camera}_access",
         "state_topic": f"{place}/access",
         "event_types": [str(decision) for decision in Decision],
-        # The entity shows the name and refuses what came too late, whatever the broker did with it.
         "value_template": (
             "{% set d = value_json.data %}"
             "{% if d.decision != 'granted' or as_datetime(d.expires_at) > now() %}"
@@ -86,21 +94,27 @@ def discovery(root: str, prefix: str, door: Door, version: str) -> list[Message]
         ),
         "icon": "mdi:door",
     }
-    frames = common | {
+
+
+def _frames(place: str, camera: str) -> dict[str, object]:
+    """The template tells on from off; every other state of a camera is one of trouble."""
+    return {
         "name": "Camera",
-        "unique_id": f"cardea_{door.camera}_state",
+        "unique_id": f"cardea_{camera}_state",
         "state_topic": f"{place}/state",
-        "value_template": "{{ value_json.data.state }}",
+        "value_template": "{{ 'online' if value_json.data.state == 'online' else 'offline' }}",
         "payload_on": "online",
         "payload_off": "offline",
         "device_class": "connectivity",
         "entity_category": "diagnostic",
     }
-    # The template tells on from off; every other state of a camera is one of trouble.
-    frames["value_template"] = "{{ 'online' if value_json.data.state == 'online' else 'offline' }}"
-    tampered = common | {
+
+
+def _tampered(place: str, camera: str) -> dict[str, object]:
+    """On while the camera is covered, turned or out of focus."""
+    return {
         "name": "Tampered",
-        "unique_id": f"cardea_{door.camera}_tampered",
+        "unique_id": f"cardea_{camera}_tampered",
         "state_topic": f"{place}/tampered",
         "value_template": "{{ 'on' if value_json.data.tampered else 'off' }}",
         "json_attributes_topic": f"{place}/tampered",
@@ -112,10 +126,6 @@ def discovery(root: str, prefix: str, door: Door, version: str) -> list[Message]
         "payload_off": "off",
         "device_class": "tamper",
     }
-    return [
-        Message(topic, json.dumps(config), retain=True, expiry=None)
-        for topic, config in zip(discovery_topics(prefix, door.camera), (visits, frames, tampered), strict=True)
-    ]
 
 
 def removal(prefix: str, camera: str) -> list[Message]:
