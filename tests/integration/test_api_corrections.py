@@ -121,6 +121,6 @@ def test_the_close_picture_is_private(api: Api, operator: httpx2.Client, camera:
 def test_the_data_of_an_event_is_described(lasting_api: Api) -> None:
     schemas = httpx2.get(f"{lasting_api.address}/openapi.json").json()["components"]["schemas"]
     kinds = schemas["EventRead"]["properties"]["data"]["anyOf"]
-    assert [kind["$ref"].split("/")[-1] for kind in kinds] == ["AccessData", "CameraData"]
+    assert [kind["$ref"].split("/")[-1] for kind in kinds] == ["AccessData", "CameraData", "TamperData"]
     assert set(schemas["EventRead"]["examples"][0]["data"]) == set(schemas["AccessData"]["properties"])
     assert set(schemas["EventRead"]["examples"][1]["data"]) == set(schemas["CameraData"]["properties"])
