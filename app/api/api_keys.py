@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from sqlalchemy.orm import Session
 
 from app.api.auth import Acting, Key, forbidden, needs
 from app.api.problems import documented, invalid
@@ -131,10 +132,9 @@ def create_api_key(
 
 @router.get("/{api_key}", dependencies=OPERATE, responses=documented("not-found"))
 def get_api_key(services: Serving, key: Key, api_key: Id) -> KeyRead:
-    """Read one key."""
+    """Read one key. One that was revoked is gone from here; the list keeps it."""
     with services.store.reading() as session:
-        record = keys.get(session, api_key)
-    return _read(_within(key, record))
+        return _read(_present(session, key, api_key))
 
 
 @router.patch("/{api_key}", dependencies=OPERATE, responses=documented("not-found", "conflict"))
@@ -144,7 +144,7 @@ def update_api_key(services: Serving, key: Key, actor: Acting, api_key: Id, body
     if api_key == key.id and "expires_at" in changes:
         raise ConflictError("a key cannot change its own end: use another operator's key")
     with services.store.session() as session:
-        present = _within(key, keys.get(session, api_key))
+        present = _present(session, key, api_key)
         name, expires_at = changes.get("name", present.name), changes.get("expires_at", present.expires_at)
         record = keys.update(session, api_key, name, expires_at)
         detail = {"fields": sorted(changes)}
@@ -161,9 +161,21 @@ def revoke_api_key(services: Serving, key: Key, actor: Acting, api_key: Id) -> N
     if api_key == key.id:
         raise ConflictError("a key cannot revoke itself: use another operator's key")
     with services.store.session() as session:
-        record = _within(key, keys.get(session, api_key))
+        record = _present(session, key, api_key)
         keys.revoke(session, api_key)
         audit.add(session, actor, "key.revoked", building=record.building, target=api_key)
+
+
+def _present(session: Session, key: KeyRecord, api_key: str) -> KeyRecord:
+    """Return a key that was not revoked and that `key` may see.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = _within(key, keys.get(session, api_key))
+    if found.revoked_at is not None:
+        raise NotFoundError(f"key {api_key!r} was revoked; the list of keys tells when")
+    return found
 
 
 def _within(key: KeyRecord, found: KeyRecord) -> KeyRecord:

@@ -241,7 +241,11 @@ def test_a_key_is_shown_once_and_ends_when_revoked(api: Api, operator: httpx2.Cl
         assert secret not in answer.text and "digest" not in answer.text
     assert operator.delete(made.headers["location"]).status_code == 204
     assert problem_of(viewer.get(PERSONS)) == (401, "unauthenticated")
-    assert operator.get(made.headers["location"]).json()["revoked_at"] is not None
+    for request in (operator.get, operator.delete):
+        assert problem_of(request(made.headers["location"])) == (404, "not-found")
+    assert problem_of(operator.patch(made.headers["location"], json={"name": "x"})) == (404, "not-found")
+    listed = {key["id"]: key for key in all_pages(operator, "/v1/api-keys", 100)}
+    assert listed[made.json()["id"]]["revoked_at"] is not None
     own = next(key["id"] for key in all_pages(operator, "/v1/api-keys", 100) if key["scope"] == "operator")
     assert problem_of(operator.delete(f"/v1/api-keys/{own}")) == (409, "conflict")
     assert operator.get("/v1/api-keys").status_code == 200
