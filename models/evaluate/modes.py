@@ -17,8 +17,9 @@ from app.errors import SetupError
 from app.types import Detections, Picture
 from app.vision.artefact import Artefact, shipped
 from app.vision.detector import Detector, Glance
-from app.vision.gate import Motion, make_gate, moving
-from models.evaluate.published import KEPT, PublishedRule, cut_person_net
+from app.vision.gate import Motion, PublishedGate, make_gate, moving
+from app.vision.gate_published import KEPT
+from models.evaluate.published import cut_person_net
 from models.evaluate.rivals import RIVALS, Rival
 
 MODES = ("published", "cardea", *RIVALS, "off")
@@ -89,16 +90,16 @@ class PixelMode(PlainMode):
 class PublishedMode:
     """The published rule on the map of the net's own cut; boxes are filtered by their mean distance."""
 
-    def __init__(self, cut: Detector, rule: Callable[[], PublishedRule]) -> None:
+    def __init__(self, cut: Detector, gate: Callable[[], PublishedGate]) -> None:
         self._cut = cut
-        self._rule = rule()
+        self._gate = gate()
         self._glance: Glance
         self._motion: Motion
 
     def judge(self, picture: Picture, clock: float) -> Judgement:
         """Compare the frame's map with the background."""
         self._glance = self._cut.look(picture)
-        self._motion = self._rule.update(self._glance.features)
+        self._motion = self._gate.update(self._glance.features, clock, hold=False)
         return Judgement(self._motion.open, float(self._motion.distance.max()))
 
     def detect(self) -> Detections:
@@ -150,9 +151,9 @@ def prepare(mode: str, threshold: float | None, cut: str, cache: Path) -> Contes
         with TemporaryDirectory() as folder:
             artefact = cut_person_net(cut, cache, Path(folder))
             at_cut = _detector(artefact, "cut", "fp32")
-        rule = partial(PublishedRule, **given)
-        parameters = {"cut": cut, "threshold": rule().threshold, "kept_per_frame": KEPT}
-        make = partial(PublishedMode, at_cut, rule)
+        gate = partial(PublishedGate, **given)
+        parameters = {"cut": cut, "threshold": gate().threshold, "kept_per_frame": KEPT}
+        make = partial(PublishedMode, at_cut, gate)
     elif mode in RIVALS:
         rival = partial(RIVALS[mode], **given)
         parameters = {"threshold": rival().threshold}

@@ -1,4 +1,4 @@
-"""The rules that are compared: the published one on the cut net, and those on pixels."""
+"""What the runtime's gate is compared with: the net cut anywhere, and rules on pixels."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fixtures_starter import take_or_skip
 
-from app.types import Array, Image
+from app.types import Image
 from app.vision.artefact import Net
-from models.evaluate.published import BLOCKS, PublishedRule, cut_person_net
+from models.evaluate.published import BLOCKS, cut_person_net
 from models.evaluate.rivals import RIVALS, MeanSquaredError
 from models.starter.person import PersonNet
 from models.starter.recipes import PERSON
@@ -17,36 +17,7 @@ each = pytest.mark.parametrize("name", RIVALS)
 SHAPES = {"b01": (24, 75), "b02": (24, 75), "b05": (32, 38), "b06": (64, 19), "b09": (64, 19), "b12": (96, 19)}
 
 
-def cells(*vectors: tuple[float, float]) -> Array:
-    """Vectors of two channels as a map (2, 1, n)."""
-    return np.array(vectors, np.float32).T[:, None].copy()
-
-
-# --- the published rule
-
-
-def test_the_first_frame_is_the_background_and_still_frames_move_it() -> None:
-    rule = PublishedRule(threshold=0.5)
-    assert not rule.update(cells((1, 1))).open
-    first = rule.update(cells((1, 0)))  # .9 (1, 1) + .1 (1, 0) = (1, .9)
-    assert (first.open, float(first.distance[0, 0])) == (False, pytest.approx(1 - 1 / np.sqrt(2)))
-    assert float(rule.update(cells((1, 0))).distance[0, 0]) == pytest.approx(1 - 1 / np.sqrt(1.81), abs=1e-6)
-
-
-def test_an_open_frame_teaches_nothing() -> None:
-    rule = PublishedRule()
-    rule.update(cells((1, 0), (1, 0)))
-    for _ in range(200):
-        motion = rule.update(cells((0, 1), (1, 0)))
-        assert motion.open and motion.distance.tolist() == [[1, 0]]
-    assert not rule.update(cells((1, 0), (1, 0))).open
-
-
-def test_no_vector_makes_the_rule_blind() -> None:
-    rule = PublishedRule()
-    assert not rule.update(cells((0, 0), (1, 0))).open
-    motion = rule.update(cells((1, 0), (0, 0)))
-    assert motion.open and motion.distance.tolist() == [[1, 1]]
+# --- the cut net
 
 
 @pytest.mark.parametrize("block", SHAPES)
