@@ -69,13 +69,12 @@ class _Cells:
         self._clock = clock
         self._frames += 1
         self._smooth += (features - self._smooth) * _rate(step, SMOOTHING)
-        distance = cosine_distance(self._smooth, self._background)
+        distance, drift = cosine_distance(self._smooth, np.stack([self._background, self.settling.candidate]))
         if self._frames <= WARM_UP:
             self._warm_up(distance)
             return everywhere(distance.shape, Why.WARMING_UP)
         outlying = self._noise.threshold()
         distance = self._recall(distance, outlying)
-        drift = self.settling.drift(self._smooth)
         loudness = self._noise.loudness(drift)
         if loudness > (LOUDEST_LATE if step > LATE else LOUDEST):
             loudness = np.float32(1)
@@ -84,7 +83,7 @@ class _Cells:
         ratio = distance / threshold
         active = standing_out(ratio)
         self._follow(distance / loudness, active, step)
-        self._absorb(self.settling.ripe(self._smooth, ratio, drift / threshold, clock, step), threshold)
+        self._absorb(self.settling.ripe(self._smooth, ratio, active, drift / threshold, clock, step), threshold)
         return _answer(active, distance, ratio, hold)
 
     def _warm_up(self, distance: Array) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from app.types import Array
-from app.vision.motion import Cells, cosine_distance, covered
+from app.vision.motion import Cells, covered
 
 DWELL = 7.5  # s that a change must be steady, and no person found in it, before it is background
 EVERYWHERE = 0.6  # share of the cells from which a change is one of the whole picture ...
@@ -49,21 +49,18 @@ class Settling:
             self._found_at[cells] = clock
             self._steady[cells] = 0
 
-    def drift(self, smooth: Array) -> Array:
-        """Return the distance (h, w) of features (C, h, w) from the candidate."""
-        return cosine_distance(smooth, self.candidate)
-
-    def ripe(self, smooth: Array, ratio: Array, drift: Array, clock: float, step: float) -> Cells:
+    def ripe(self, smooth: Array, ratio: Array, active: Cells, drift: Array, clock: float, step: float) -> Cells:
         """Go on by one frame and return the cells (h, w) whose candidate may be background now.
 
         Args:
             smooth: features (C, h, w).
-            ratio: distance from the background over its threshold (h, w); above 1 a cell is active.
+            ratio: distance from the background over its threshold (h, w).
+            active: the cells (h, w) that stand out by it.
             drift: distance from the candidate over the same threshold (h, w); above 1 a cell is unsteady.
             clock: monotonic seconds.
             step: seconds that count since the last frame.
         """
-        active, unsteady = standing_out(ratio), standing_out(drift)
+        unsteady = standing_out(drift)
         self._follow(smooth, unsteady, step)
         count = np.where(active, np.float32(step), np.float32(-step))
         self._steady = np.where(unsteady, 0, np.maximum(self._steady + count, 0)).astype(np.float32)

@@ -75,18 +75,19 @@ def sound(features: Array) -> bool:
     return bool(np.abs(features).max() < LARGEST_FEATURE)
 
 
-def cosine_distance(features: Array, background: Array) -> Array:
-    """Return 1 - max(0, cosine) per cell, (h, w) in 0..1, of two maps (C, h, w).
+def cosine_distance(features: Array, backgrounds: Array) -> Array:
+    """Return 1 - max(0, cosine) per cell, in 0..1, of a map (C, h, w) and one (C, h, w) or several (..., C, h, w).
 
-    Negative cosines count as 1. A gain does not change it: the distance of cF and B is that of F and B for c > 0. Two
-    vectors without a length are the same (0), one alone is utterly different (1).
+    The answer is (h, w) or (..., h, w); several at once take little more time than one. Negative cosines count as 1. A
+    gain does not change it: the distance of cF and B is that of F and B for c > 0. Two vectors without a length are the
+    same (0), one alone is utterly different (1).
     """
-    products = np.einsum("chw,chw->hw", features, background)
+    products = np.einsum("chw,...chw->...hw", features, backgrounds)
     first = np.sqrt(np.einsum("chw,chw->hw", features, features))
-    second = np.sqrt(np.einsum("chw,chw->hw", background, background))
+    second = np.sqrt(np.einsum("...chw,...chw->...hw", backgrounds, backgrounds))
     cosine = products / np.maximum(first * second, LEAST_NORM**2)
     distance = 1 - np.minimum(np.maximum(cosine, 0), 1)  # np.clip takes four times as long
-    distance = np.where((first < LEAST_NORM) & (second < LEAST_NORM), 0, distance)
+    distance[(first < LEAST_NORM) & (second < LEAST_NORM)] = 0
     return np.asarray(distance, np.float32)
 
 
