@@ -10,7 +10,6 @@ from app.api.auth import needs_here
 from app.api.problems import documented
 from app.api.schemas import BuildingId, Id
 from app.api.services import Serving
-from app.errors import NotFoundError
 from app.store import cameras, workers
 from app.store.records import Scope
 from app.timings import timings
@@ -49,7 +48,7 @@ class TimingsRead(BaseModel):
         }
     )
 
-    since: datetime
+    since: datetime | None = Field(description="null while no worker has told anything of this camera")
     seconds: float
     analysed: int = Field(description="frames")
     stage_ms: dict[str, float] = Field(description="CPU milliseconds per analysed frame, by stage")
@@ -62,7 +61,22 @@ class TimingsRead(BaseModel):
         "mean cost of those that went on; what the gate itself costs is not taken off"
     )
     saved_share: float | None = Field(description="the same as a share of all that would be spent without early exit")
-    lag: float = Field(description="seconds from the capture of the last frame to the end of its analysis")
+    lag: float | None = Field(description="seconds from the capture of the last frame to the end of its analysis")
+
+
+NOTHING_YET = TimingsRead(
+    since=None,
+    seconds=0.0,
+    analysed=0,
+    stage_ms={},
+    frame_ms=None,
+    cpu_share=None,
+    exit_rate=None,
+    drop_rate=None,
+    saved_ms_per_second=None,
+    saved_share=None,
+    lag=None,
+)
 
 
 @router.get("", dependencies=[Depends(needs_here(Scope.VIEWER))], responses=documented("not-found"))
@@ -71,6 +85,4 @@ def get_camera_timings(services: Serving, building: BuildingId, camera: Id) -> T
     with services.store.reading() as session:
         cameras.get(session, building, camera)
         stats = workers.stats(session, building).get(camera)
-    if stats is None:
-        raise NotFoundError("no worker has told anything of this camera yet")
-    return TimingsRead(**asdict(timings(stats)))
+    return NOTHING_YET if stats is None else TimingsRead(**asdict(timings(stats)))

@@ -150,6 +150,8 @@ def test_a_camera_goes_through_its_life_without_showing_its_password(api: Api, o
     camera, path = made.json(), made.headers["location"]
     assert camera["source"] == "rtsp://viewer:***@192.0.2.10/live?token=***"
     assert (camera["fps"], camera["transport"], camera["enabled"], camera["state"]) == (5.0, "tcp", True, None)
+    timings = operator.get(f"{path}/timings").json()
+    assert (timings["since"], timings["analysed"], timings["stage_ms"]) == (None, 0, {})  # no worker has seen it yet
     answers = [made, operator.get(path), operator.get(CAMERAS)]
     # What was shown is sent back as a whole by simple clients: the password stays what it was.
     shown = {name: camera[name] for name in ("name", "source", "door", "groups", "fps", "transport", "enabled")}

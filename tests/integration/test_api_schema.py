@@ -1,11 +1,15 @@
 """Requests made up from the OpenAPI document, right and wrong ones: what it promises is what the server does.
 
-The longer run, against a server that is not in use (the excluded checks send bad keys, which the server soon answers
-with 429, and data that only looks right, such as a picture of random bytes)::
+The longer run, against a server that is not in use. First everything but two checks, then bad keys alone, at the pace
+that the server allows: the thirty-first in a minute gets 429, whoever sends it. Data that only looks right, such as a
+picture of random bytes, is refused, so `positive_data_acceptance` stays out::
 
-    schemathesis run http://127.0.0.1:8000/openapi.json -H "Authorization: Bearer $KEY" --max-examples 50 \
-        --exclude-operation-id stream_events --exclude-operation-id check_camera \
+    export SCHEMATHESIS_HOOKS=tests.schemathesis_hooks
+    run="schemathesis run http://127.0.0.1:8000/openapi.json --exclude-operation-id stream_events \
+        --exclude-operation-id check_camera"
+    $run -H "Authorization: Bearer $KEY" --max-examples 15 --max-time 600 \
         --exclude-checks positive_data_acceptance,ignored_auth
+    $run -H "Authorization: Bearer $KEY" --max-examples 1 --phases fuzzing --checks ignored_auth --rate-limit auto
 """
 
 import contextlib
