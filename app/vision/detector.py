@@ -2,7 +2,8 @@
 
 The net remembers nothing and may be shared by any number of cameras. Its card says where the gate's features come
 from: from the first blocks run on a picture of half the side (``half``), or from the cut of the very pass that the
-tail goes on with (``cut``). It also names the files of each precision, ``fp32`` and ``int8``; the processor decides.
+tail goes on with (``cut``). With a half-size stem the whole pass sees noisy pictures smoothed; the gate never does,
+for it learns the noise. The card also names the files of each precision, ``fp32`` and ``int8``; the processor decides.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from app.errors import ArtefactError
 from app.types import Array, Detections, Image, Picture
 from app.vision.artefact import Artefact, Net
 from app.vision.boxes import anchors, areas, decode, nms, to_pixels
+from app.vision.denoise import denoised
 from app.vision.processor import preferred_precision, read_cpuinfo
 
 CANDIDATES = 200  # best boxes that go into the suppression; a scene never holds so many people
@@ -84,7 +86,7 @@ class Detector:
         """Run the rest: the persons with a score of at least the card's floor, best first, clipped to the picture."""
         cells = glance.cells
         if cells is None:
-            cells = self._run_stem(glance.picture.scaled(*self._size))[0]
+            cells = self._run_stem(denoised(glance.picture.scaled(*self._size)))[0]
         outputs = _run(self._tail, cells)
         scores = _sigmoid(outputs["person_logit"][0])
         rows = np.argsort(-scores, kind="stable")[:CANDIDATES]
