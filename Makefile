@@ -53,7 +53,8 @@ lock: .venv/.runtime
 
 # What training needs beside that: PyTorch for the CPU, 200 MB. Tests of training say so and skip where it is missing.
 .venv/.train: .venv/.dev requirements-train.txt
-	$(PIP) install --progress-bar on --require-hashes $(if $(TORCH),--find-links "$(TORCH)") -r requirements-train.txt
+	$(PIP) install --progress-bar on --require-hashes $(if $(TORCH),--find-links "$(TORCH)") -r requirements-train.txt \
+		|| { echo "PyTorch's builds for the CPU are not on the ordinary index: name their page or folder, TORCH=WHERE" >&2; exit 1; }
 	touch $@
 
 # The accessibility checker of the browser tests; where there is no npm, those tests say so.

@@ -70,7 +70,7 @@ def _models(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         print(
             f"cardea models: {error.name} is missing. Run it in a checkout with the train extra:\n"
-            "  make .venv/.dev && .venv/bin/cardea models",
+            "  make .venv/.train && .venv/bin/cardea models",
             file=sys.stderr,
         )
         return EXIT_SETUP

@@ -13,7 +13,7 @@ sends only while somebody is subscribed. A message is one JSON object:
                       cells that differ from the background
     zones             polygons [[x, y], ...] where people count; empty: everywhere
     exited            whether the frame ended at the gate
-    why               why it did not: warming_up, motion, followed or broken; null when it did
+    why               why it did not: warming_up, motion, followed, broken or off; null when it did
     strength          of the clearest cell: from 1 on it opens the gate
 """
 

@@ -18,6 +18,8 @@ COMMANDS = {
     "evaluate": ("models.commands.evaluate", "measure a net or a rule on pictures with truth"),
 }
 
+EXTRA = ("onnx", "torch")  # what the runtime does without
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
@@ -28,14 +30,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=summary, add_help=False)
     chosen, rest = parser.parse_known_args(words)
     module_name, summary = COMMANDS[chosen.command]
-    module = importlib.import_module(module_name)
     command = argparse.ArgumentParser(prog=f"cardea models {chosen.command}", description=summary)
-    module.add_arguments(command)
     try:
+        module = importlib.import_module(module_name)
+        module.add_arguments(command)
         return int(module.run(command.parse_args(rest)))
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        failure = f"{error.name} is missing; get it with: make .venv/.train"
     except CardeaError as error:
-        print(f"cardea models {chosen.command}: {error}", file=sys.stderr)
-        return 1
+        failure = str(error)
+    print(f"cardea models {chosen.command}: {failure}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -39,16 +39,13 @@ class Difference:
         return {"what": self.what, "value": float(f"{self.value:.3g}"), "n": self.n, "of": self.of}
 
 
-def person_differences(
-    source: bytes, whole: list[Image], halves: list[Image], reference: Mapping[str, np.ndarray]
-) -> list[Difference]:
+def person_differences(source: bytes, whole: list[Image], reference: Mapping[str, np.ndarray]) -> list[Difference]:
     """Compare the person net with the frozen graph's outputs (`tensorflow_reference.person`) and with itself uncut."""
     artefact = Artefact(SHIPPED / PERSON.name)
     maps, pooled = _outputs(artefact.open("stem.onnx"), map(_single, whole))
     codes, logits = _outputs(artefact.open("tail.onnx"), maps[:, None])
-    (half_features,) = _outputs(artefact.open("stem_half.onnx"), map(_single, halves))
     uncut_codes, uncut_logits = _uncut_outputs(source, whole)
-    source_map, source_half = (reference[name].transpose(0, 3, 1, 2) for name in ("map", "half_map"))
+    source_map = reference["map"].transpose(0, 3, 1, 2)
     shapes = _corners(anchors(**anchor_shapes()))
     by, n = f"TensorFlow {reference['version']}", len(whole)
     found = [
@@ -56,13 +53,6 @@ def person_differences(
         Difference(f"person logits, {by}", _largest(logits, reference["logits"][..., 1]), 1e-3, n, "pictures"),
         Difference(f"map behind the stem, {by}", _largest(maps, source_map), 1e-3, n, "pictures"),
         Difference(f"features of the stem, {by}", _largest(pooled, averaged(source_map, 3)), 1e-3, n, "pictures"),
-        Difference(
-            f"features of the half-size stem, {by} at 150x150",
-            _largest(half_features, averaged(source_half, 2)),
-            1e-3,
-            n,
-            "pictures",
-        ),
         Difference("box codes, stem and tail against the uncut net", _largest(codes, uncut_codes), 1e-4, n, "pictures"),
         Difference("logits, stem and tail against the uncut net", _largest(logits, uncut_logits), 1e-4, n, "pictures"),
         Difference(f"anchors, {by}", _largest(shapes, reference["anchors"]), 1e-5, len(shapes), "anchors"),

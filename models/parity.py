@@ -22,7 +22,7 @@ from models.measured import Measurement, record
 from models.pictures import decoded, patterns, shrunk, variants
 from models.precisions import TWINS
 from models.starter.build import write_card
-from models.starter.person import HALF_SIDE, SIDE
+from models.starter.person import SIDE
 from models.starter.recipes import EMBEDDER, FINDER, PERSON, Recipe
 
 SCRIPT = Path(__file__).parent / "starter" / "tensorflow_reference.py"
@@ -39,11 +39,10 @@ def measure_parity(tensorflow_python: Path, cache: Path, say: Callable[[str], No
     pictures = decoded(portraits(cache))
     whole = [shrunk(variant, SIDE, SIDE) for picture in pictures for variant in variants(picture)]
     whole += patterns(SIDE)
-    halves = [shrunk(picture, HALF_SIDE, HALF_SIDE) for picture in whole]
     crops = face_crops(pictures)
     say(f"TensorFlow runs the source nets on {len(whole)} pictures and {len(crops)} faces")
-    reference = run_tensorflow(tensorflow_python, cache, whole, halves, crops)
-    _keep(PERSON, person_differences(take(PERSON.source, cache), whole, halves, reference), say)
+    reference = run_tensorflow(tensorflow_python, cache, whole, crops)
+    _keep(PERSON, person_differences(take(PERSON.source, cache), whole, reference), say)
     _keep(EMBEDDER, embedder_differences(crops, reference), say)
     _keep(FINDER, finder_differences(take(FINDER.source, cache), pictures), say)
 
@@ -58,18 +57,13 @@ def face_crops(pictures: list[Image]) -> list[Image]:
     return crops + patterns(crops[0].shape[0])
 
 
-def run_tensorflow(
-    python: Path, cache: Path, whole: list[Image], halves: list[Image], crops: list[Image]
-) -> dict[str, np.ndarray]:
+def run_tensorflow(python: Path, cache: Path, whole: list[Image], crops: list[Image]) -> dict[str, np.ndarray]:
     """Return what `tensorflow_reference` gives for BGR pictures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "person.pb").write_bytes(take(PERSON.source, cache))
         (folder / "embedder.tflite").write_bytes(take(EMBEDDER.source, cache))
-        rgb = {
-            key: np.stack(images)[..., ::-1]
-            for key, images in (("pictures", whole), ("halves", halves), ("crops", crops))
-        }
+        rgb = {key: np.stack(images)[..., ::-1] for key, images in (("pictures", whole), ("crops", crops))}
         np.savez(folder / "inputs.npz", **rgb)
         files = [folder / file for file in ("person.pb", "embedder.tflite", "inputs.npz", "outputs.npz")]
         done = subprocess.run([python, SCRIPT, *files], capture_output=True, text=True, check=False)

@@ -5,12 +5,17 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from app.types import Image
+from app.types import Array, Image
 
 
 def shrunk(picture: Image, width: int, height: int) -> Image:
     """Return a picture resized by area averaging."""
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def as_batch(picture: Image) -> Array:
+    """Return a picture (H, W, 3) as a net's input (1, 3, H, W), float32 0..255."""
+    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)
 
 
 def decoded(portraits: Mapping[str, bytes]) -> list[Image]:

@@ -9,25 +9,23 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from app.errors import SetupError
 from app.types import Image
 from app.vision.runtime import ort
 from models.measured import FOLDER, compact_json
-from models.pictures import shrunk
+from models.pictures import as_batch, shrunk
 from models.quantise import Range, Ranges, calibrate, convolutions, quantised
 
 FEATURES = "features"
 STEM, HALF_STEM, TAIL = "stem.onnx", "stem_half.onnx", "tail.onnx"
-TWINS = {STEM: "stem.int8.onnx", HALF_STEM: "stem_half.int8.onnx", TAIL: "tail.int8.onnx"}
+TWINS = {STEM: "stem.int8.onnx", TAIL: "tail.int8.onnx"}
 # How many convolutions at the beginning of a net stay in float32. Of a stem it is the first one and the block behind
 # it: three channels, and edges found by weights that nearly cancel out, lose most by rounding and gain no time.
-LEADING = {STEM: 3, HALF_STEM: 3, TAIL: 0}
-# For the card: which files make the detector in each precision.
+LEADING = {STEM: 3, TAIL: 0}
+# For the card: which files make the detector in each precision. The gate's stem gains no time from integers.
 PRECISIONS = {
     "fp32": {"stem": STEM, "stem_half": HALF_STEM, "tail": TAIL},
-    "int8": {"stem": TWINS[STEM], "stem_half": TWINS[HALF_STEM], "tail": TWINS[TAIL]},
+    "int8": {"stem": TWINS[STEM], "stem_half": HALF_STEM, "tail": TWINS[TAIL]},
 }
 Size = tuple[int, int]  # width and height in pixels
 
@@ -55,7 +53,7 @@ def detector_ranges(nets: dict[str, bytes], pictures: Iterable[Image], sizes: di
         sizes: of the input of each stem there is.
     """
     shown = list(pictures)
-    inputs = {name: [_batch(shrunk(picture, *size)) for picture in shown] for name, size in sizes.items()}
+    inputs = {name: [as_batch(shrunk(picture, *size)) for picture in shown] for name, size in sizes.items()}
     stem = ort.InferenceSession(nets[STEM], providers=["CPUExecutionProvider"])
     image = stem.get_inputs()[0].name
     inputs[TAIL] = [stem.run(["map"], {image: batch})[0] for batch in inputs[STEM]]
@@ -94,8 +92,3 @@ def kept_ranges(name: str, nets: dict[str, bytes], folder: Path = FOLDER) -> dic
 def _as_json(found: Range) -> dict[str, object]:
     """Return a range with so many digits as a hundred pictures are good for."""
     return {"low": round(found.low, 5), "high": round(found.high, 5), "means": [round(one, 3) for one in found.means]}
-
-
-def _batch(picture: Image) -> np.ndarray:
-    """Return a picture (H, W, 3) as the detector's input (1, 3, H, W), float32 0..255."""
-    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)

@@ -22,6 +22,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from app.errors import SetupError
+from app.options import at_least_one
 from app.settings import Settings
 from app.types import Image, Picture
 from app.vision.artefact import Artefact, shipped
@@ -40,7 +41,7 @@ STARTER = "person-ssdlite-mobilenetv2"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--rounds", type=int, default=100, help="pairs of pictures that each net sees")
+    parser.add_argument("--rounds", type=at_least_one, default=100, help="pairs of pictures that each net sees")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

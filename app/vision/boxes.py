@@ -17,16 +17,30 @@ def iou(a: Array, b: Array) -> Array:
 
     A box without an area overlaps with nothing.
     """
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    shared = _shared(a, b)
     union = areas(a)[:, None] + areas(b)[None, :] - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), np.float32)
+
+
+def shares_inside(inner: Array, outer: Array) -> Array:
+    """Return which share (n, m) in 0..1 of each box of `inner` (n, 4) lies in each of `outer` (m, 4).
+
+    A box without an area lies in nothing.
+    """
+    shared, whole = _shared(inner, outer), areas(inner)[:, None]
+    return np.asarray(np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0), np.float32)
 
 
 def areas(boxes: Array) -> Array:
     """Return the areas (n,) of boxes (n, 4); 0 for boxes turned inside out."""
     return np.asarray(np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1), np.float32)
+
+
+def _shared(a: Array, b: Array) -> Array:
+    """Return the area (n, m) that boxes (n, 4) have in common with boxes (m, 4)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return np.asarray(np.prod(np.clip(high - low, 0, None), axis=2))
 
 
 def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from typing import Protocol
 from app.types import Array
 from app.vision.gate_adaptive import AdaptiveGate
 from app.vision.gate_published import PublishedGate
-from app.vision.motion import Motion, everywhere, moving
+from app.vision.motion import Motion, Why, everywhere, moving
 
 __all__ = ["GATES", "AdaptiveGate", "Gate", "Motion", "OpenGate", "PublishedGate", "make_gate", "moving"]
 
@@ -28,7 +28,7 @@ class OpenGate:
 
     def update(self, features: Array, clock: float, hold: bool) -> Motion:
         """Return a map without a still cell."""
-        return everywhere(features.shape[1:])
+        return everywhere(features.shape[1:], Why.OFF)
 
     def protect(self, boxes: Array, width: int, height: int, clock: float) -> None:
         """Do nothing: there is no background."""

@@ -116,6 +116,7 @@ class _Cuts:
         most = max(cells for _, cells in self._activity)
         stirs = bool((active & unsteady).any())
         if most - now >= max(CUT_SHARE * most, CUT_CELLS):
+            stirs = stirs or self._at == -np.inf  # calm before a cut says nothing of what is left after it
             self._at = clock
         elif (stirs and now >= CUT_CELLS) or clock - self._at > CHANGE_MEMORY:
             self._at = -np.inf

@@ -29,6 +29,7 @@ class Why(StrEnum):
     MOTION = "motion"  # something differs from the background
     FOLLOWED = "followed"  # nothing differs, but somebody is followed
     BROKEN = "broken"  # the features are no sound numbers
+    OFF = "off"  # there is no gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Motion:
     open: bool  # False: the frame may exit here
     least_share: float = LEAST_SHARE  # of its cells must be active for a box to count as moving,
     least_mean: float = 0.0  # and its mean distance must reach this
-    why: Why | None = None  # it is open; None where the rule has no reason to give
+    why: Why | None = None  # it is open; None where it is not
     strength: float = 0.0  # of the clearest cell, as a multiple of what opens the gate
 
     def regions(self, width: int, height: int) -> Array:
@@ -65,7 +66,7 @@ class Motion:
         return _means(self.distance, boxes, width, height)
 
 
-def everywhere(shape: tuple[int, ...], why: Why | None = None) -> Motion:
+def everywhere(shape: tuple[int, ...], why: Why) -> Motion:
     """Return motion in every cell of a map: the answer when there is nothing to compare with."""
     return Motion(np.ones(shape, bool), np.ones(shape, np.float32), open=True, why=why, strength=1.0)
 

@@ -5,8 +5,8 @@ import argparse
 from app.packages import take
 from models.calibration import calibration_pictures
 from models.commands import add_cache, say
-from models.precisions import HALF_STEM, STEM, detector_ranges, keep_ranges
-from models.starter.person import HALF_SIDE, SIDE, PersonNet
+from models.precisions import STEM, detector_ranges, keep_ranges
+from models.starter.person import SIDE, PersonNet
 from models.starter.recipes import PERSON
 
 
@@ -18,8 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Find them, and keep them; `cardea models starter --only detector` builds with them."""
     nets = PersonNet(take(PERSON.source, arguments.cache)).files()
-    sizes = {STEM: (SIDE, SIDE), HALF_STEM: (HALF_SIDE, HALF_SIDE)}
-    ranges = detector_ranges(nets, calibration_pictures(arguments.cache), sizes)
+    ranges = detector_ranges(nets, calibration_pictures(arguments.cache), {STEM: (SIDE, SIDE)})
     keep_ranges(PERSON.name, nets, ranges)
     say(f"{PERSON.name}: the ranges of {sum(map(len, ranges.values()))} maps")
     return 0

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     made = Run(arguments.file, arguments.runs, arguments.resume)
-    module = importlib.import_module(TASKS[made.plan.task])
+    module = importlib.import_module(TASKS[made.plan.task].module)
     fit(made, module.Task(made.plan, arguments.runs, arguments.cache, arguments.sets or [arguments.cache / "sets"]))
     say(f"{made.folder}: trained to step {made.plan.steps}")
     return 0

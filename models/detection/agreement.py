@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.types import Array, Detections, Faces
-from app.vision.boxes import areas, iou, nms
+from app.vision.boxes import areas, iou, nms, shares_inside
 from models.detection.samples import CATEGORIES, POINTS, Sample
 from models.detection.teachers import Opinions
 
@@ -190,15 +190,7 @@ def _with_marks(found: Believed, category: int, sample: Sample) -> Believed:
 def _belong(finds: Array, marks: Array, category: int) -> NDArray[np.bool_]:
     """Return (n, m) whether a find is of a marked object; marks of faces may be drawn around hair and chin."""
     same = iou(finds, marks) >= SAME
-    return same | (_inside(finds, marks) >= SAME) if category == FACE else same
-
-
-def _inside(inner: Array, outer: Array) -> Array:
-    """Return (n, m) the share of each inner box (n, 4) that lies in each outer box (m, 4)."""
-    low = np.maximum(inner[:, None, :2], outer[None, :, :2])
-    high = np.minimum(inner[:, None, 2:], outer[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    return np.asarray(shared / np.maximum(areas(inner), 1e-6)[:, None], np.float32)
+    return same | (shares_inside(finds, marks) >= SAME) if category == FACE else same
 
 
 def _clear(part: Believed) -> bool:

@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from app.types import Array, Image
 from models.detection.samples import Sample
@@ -40,11 +41,12 @@ def augmented(sample: Sample, width: int, height: int, rng: Generator) -> Sample
 def cut(sample: Sample, window: Array, width: int, height: int) -> Sample:
     """Return what lies in the window (4,) ``x1 y1 x2 y2`` of a sample, resized to `width` by `height` pixels.
 
-    The window may reach beyond the picture; grey is put there. Objects of which less than `KEPT` is inside, and such
-    as become too small, are regions where nothing is known.
+    The window is widened to whole pixels and may reach beyond the picture; grey is put there. Objects of which less
+    than `KEPT` is inside, and such as become too small, are regions where nothing is known.
     """
+    window = np.concatenate([np.floor(window[:2]), np.ceil(window[2:])])
     scale = np.array([width, height], np.float32) / (window[2:] - window[:2])
-    image = _resized(sample.image, window, width, height)
+    image = _resized(sample.image, window.astype(int), width, height)
     moved, points = _moved(sample.boxes, window, scale), (sample.points - window[:2]) * scale
     boxes, ignored = _inside(moved, width, height), _inside(_moved(sample.ignored, window, scale), width, height)
     sizes = boxes[:, 2:] - boxes[:, :2]
@@ -154,10 +156,9 @@ def _window(image: Image, rng: Generator) -> Array:
     return np.concatenate([start, start + size]).astype(np.float32)
 
 
-def _resized(image: Image, window: Array, width: int, height: int) -> Image:
-    """Return the window of a picture, grey beyond its edges; shrinking averages areas."""
+def _resized(image: Image, outer: NDArray[np.int64], width: int, height: int) -> Image:
+    """Return the window `outer` (4,) of a picture, grey beyond its edges; shrinking averages areas."""
     whole = np.array([0, 0, image.shape[1], image.shape[0]])
-    outer = np.concatenate([np.floor(window[:2]), np.ceil(window[2:])]).astype(int)
     inner = np.concatenate([np.maximum(outer[:2], whole[:2]), np.minimum(outer[2:], whole[2:])])
     part = image[inner[1] : inner[3], inner[0] : inner[2]]
     low, high = inner[:2] - outer[:2], outer[2:] - inner[2:]

@@ -54,7 +54,7 @@ def open_sources(weights: Mapping[str, float], folders: Sequence[Path]) -> list[
     All pictures are looked at once, 5 ms each, so that near-duplicates do not lie on both sides.
 
     Raises:
-        SetupError: a set lies in none of the folders.
+        SetupError: a set lies in none of the folders, or has a weight and no picture to train on.
     """
     opened = [LabelledPictures(_path(name, folders)) for name in weights]
     places = splits(
@@ -68,6 +68,8 @@ def open_sources(weights: Mapping[str, float], folders: Sequence[Path]) -> list[
     for pictures, weight in zip(opened, weights.values(), strict=True):
         sides = [places[pictures.named(row)] for row in range(len(pictures))]
         trained, held = ([row for row, side in enumerate(sides) if side == wanted] for wanted in (TRAIN, VALIDATION))
+        if weight and not trained:
+            raise SetupError(f"no picture of {pictures.name} is for training; give the set the weight 0")
         sources.append(Source(pictures, trained, held, weight / total))
     return sources
 

@@ -16,11 +16,11 @@ from models.detection.finding import OVERLAPS
 from models.detection.onnx_writer import stem_model, tail_model
 from models.detection.priors import VARIANCES, face_priors, person_priors
 from models.measured import compact_json
-from models.nets.early_exit import HEIGHT, WIDTH, EarlyExitDetector
+from models.nets.early_exit import HEIGHT, WIDTH, EarlyExitDetector, gate_features
 from models.nets.ssdlite import STEM_CHANNELS, STEM_STRIDE
-from models.pictures import shrunk
-from models.precisions import STEM, TAIL, TWINS
-from models.quantise import calibrate, quantised
+from models.pictures import as_batch, shrunk
+from models.precisions import FEATURES, STEM, TAIL, TWINS
+from models.quantise import calibrate, float_convolutions, quantised
 from models.run import Plan, load
 from models.starter.build import LICENCE
 
@@ -29,9 +29,9 @@ TOLERANCE = 1e-4  # share of an output's largest value by which ONNX may differ 
 COMPARED = 16  # pictures that show it
 SCORE_FLOOR = 0.3
 TRAINING_DATA = (
-    "Persons: weights from the starter net (PASCAL VOC 2007 and 2012, COCO), then its answers and the boxes of public "
-    "detection sets. Faces: boxes and points that YuNet found. The pictures show people from the web and from cameras "
-    "under many terms; check yours."
+    "The sets {sets}: their own boxes, and those that the shipped nets and CenterFace agree on. The run started from: "
+    "{start}; the starter net, which may have taught too, is of PASCAL VOC 2007 and 2012 and COCO. The pictures show "
+    "people from the web and from cameras under many terms; check yours."
 )
 
 
@@ -45,7 +45,8 @@ def export(run: Path, folder: Path, pictures: Iterable[Image], say: Callable[[st
         say: told about progress.
 
     Raises:
-        SetupError: the run has no weights, is one of another task, or the ONNX files disagree with the net.
+        SetupError: the run has no weights, is one of another task, or the ONNX files disagree with the net or would
+            not run on integers.
     """
     plan = Plan.read(run / "run.toml")
     if plan.task != "detector":
@@ -59,7 +60,7 @@ def export(run: Path, folder: Path, pictures: Iterable[Image], say: Callable[[st
     say(f"ONNX differs from torch by {difference:.1e} of the largest value")
     if difference > TOLERANCE:
         raise SetupError(f"the ONNX files of {run.name} differ from the net by {difference:.1e}, over {TOLERANCE}")
-    files = nets | {TWINS[TAIL]: quantised(nets[TAIL], calibrate(nets[TAIL], maps(nets, known)))}
+    files = nets | {TWINS[TAIL]: integer_tail(nets, known)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -81,14 +82,32 @@ def written(net: EarlyExitDetector) -> dict[str, bytes]:
 
 
 def disagreement(net: EarlyExitDetector, nets: dict[str, bytes], pictures: Sequence[Image]) -> float:
-    """Return by how much the ONNX files differ from the net at most, as a share of each output's largest value."""
-    tail, worst = _opened(nets[TAIL]), 0.0
-    for picture, cells in zip(pictures, maps(nets, pictures), strict=True):
+    """Return by how much the ONNX files differ from the net at most, as a share of each output's largest value.
+
+    The gate's features are among the outputs.
+    """
+    (stem, tail), worst = (_opened(nets[name]) for name in (STEM, TAIL)), 0.0
+    for picture in pictures:
+        batch = _batch(picture)
         with torch.no_grad():
-            expected = [value.numpy() for value in net(torch.from_numpy(_batch(picture)))]
-        for mine, theirs in zip(tail.run(None, {"map": cells}), expected, strict=True):
+            cells = net.stem(torch.from_numpy(batch))
+            expected = [value.numpy() for value in (gate_features(cells), *net.tail(cells))]
+        features, seen = stem.run([FEATURES, "map"], {"image": batch})
+        for mine, theirs in zip([features, *tail.run(None, {"map": seen})], expected, strict=True):
             worst = max(worst, float(np.abs(mine - theirs).max() / np.abs(theirs).max()))
     return worst
+
+
+def integer_tail(nets: dict[str, bytes], pictures: Iterable[Image]) -> bytes:
+    """Return the tail in 8 bits, calibrated on pictures of any size.
+
+    Raises:
+        SetupError: ONNX Runtime would run a part of it in floats.
+    """
+    tail = quantised(nets[TAIL], calibrate(nets[TAIL], maps(nets, pictures)))
+    if left := float_convolutions(tail):
+        raise SetupError(f"the 8-bit tail would run {', '.join(left)} in floats")
+    return tail
 
 
 def maps(nets: dict[str, bytes], pictures: Iterable[Image]) -> Iterator[Array]:
@@ -128,7 +147,7 @@ def card(files: dict[str, bytes], plan: Plan, step: int, figures: list[dict[str,
             },
         },
         "licence": "MIT",
-        "training_data": TRAINING_DATA,
+        "training_data": TRAINING_DATA.format(sets=", ".join(plan.sets), start=", ".join(plan.start) or "chance"),
         "training": {"start": plan.start, "sets": plan.sets, "seed": plan.seed, "steps": step},
         "figures": figures,
     }
@@ -140,8 +159,8 @@ def _figure(what: str, value: float, n: int, of: str) -> dict[str, Any]:
 
 
 def _batch(picture: Image) -> Array:
-    """Return a picture (H, W, 3) as the stem's input (1, 3, h, w)."""
-    return np.ascontiguousarray(shrunk(picture, WIDTH, HEIGHT).transpose(2, 0, 1)[None], np.float32)
+    """Return a picture (H, W, 3) of any size as the stem's input (1, 3, h, w)."""
+    return as_batch(shrunk(picture, WIDTH, HEIGHT))
 
 
 def _opened(model: bytes) -> ort.InferenceSession:

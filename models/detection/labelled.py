@@ -93,6 +93,7 @@ class LabelledPictures:
                 if category := meanings[int(mark["category_id"])]:
                     self._marks[int(mark["image_id"])].append(mark | {"category": category})
             files = [str(entry["file_name"]) for entry in self._images]
+            self._ids = [int(entry["id"]) for entry in self._images]
         except (KeyError, TypeError, ValueError) as error:
             raise SetupError(f"{where} is not in the COCO form ({error!r})") from error
         self.categories = frozenset(meaning for meaning in meanings.values() if meaning)
@@ -131,7 +132,7 @@ class LabelledPictures:
         Raises:
             SetupError: the picture or a mark cannot be read.
         """
-        image, marks = self._images[row], self._marks[int(self._images[row]["id"])]
+        image, marks = self._images[row], self._marks[self._ids[row]]
         objects = [mark for mark in marks if not mark.get("iscrowd")]
         try:
             return Sample(
@@ -172,5 +173,7 @@ def _boxes(marks: Sequence[Mapping[str, Any]]) -> Array:
 
 
 def _points(mark: Mapping[str, Any]) -> Array:
-    values = np.array(mark.get("keypoints") or [0.0] * 3 * len(POINTS), np.float32).reshape(len(POINTS), 3)
+    """Return the points (5, 2) of a face, NaN where unknown; a person's joints, if there are any, are not ours."""
+    known = mark.get("keypoints") if mark["category"] == "face" else None
+    values = np.array(known or [0.0] * 3 * len(POINTS), np.float32).reshape(len(POINTS), 3)
     return np.where(values[:, 2:] > 0, values[:, :2], np.nan).astype(np.float32)

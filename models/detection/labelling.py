@@ -20,7 +20,6 @@ from models.detection.agreement import FACE, Labels, labels
 from models.detection.centerface import SOURCE
 from models.detection.labelled import LabelledPictures, Pictures
 from models.detection.samples import CATEGORIES, Sample
-from models.detection.splits import gradient_hash
 from models.detection.teachers import Teachers
 from models.starter.recipes import FINDER, PERSON
 
@@ -132,7 +131,7 @@ def _entry(sample: Sample, found: Labels) -> dict[str, Any]:
     marks = [_mark(box, int(row), points) for box, row, points in objects]
     marks += [_mark(box, CATEGORIES.index("person")) | {"iscrowd": 1} for box in found.ignored]
     picture = {"width": width, "height": height, "labelled": sorted(found.labelled)}
-    return {"picture": picture | {"hash": f"{gradient_hash(sample.image):016x}"}, "marks": marks}
+    return {"picture": picture, "marks": marks}
 
 
 def _mark(box: np.ndarray, category: int, points: np.ndarray | None = None) -> dict[str, Any]:

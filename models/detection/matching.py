@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.types import Array
-from app.vision.boxes import areas, iou
+from app.vision.boxes import iou, shares_inside
 from models.detection.priors import VARIANCES
 
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
@@ -85,17 +85,10 @@ def targets(boxes: Array, points: Array, ignored: Array, priors: Array, threshol
     outlines = corners(priors)
     rows = match(boxes, outlines, threshold)
     labels = np.where(rows >= 0, POSITIVE, NEGATIVE if labelled else UNKNOWN).astype(np.int8)
-    labels[(labels == NEGATIVE) & _hidden(outlines, ignored)] = UNKNOWN
+    hidden = (shares_inside(outlines, ignored) >= HIDDEN).any(axis=1)
+    labels[(labels == NEGATIVE) & hidden] = UNKNOWN
     codes, codes_of_points = np.zeros((len(priors), 4), np.float32), np.full((len(priors), 10), np.nan, np.float32)
     found = np.flatnonzero(rows >= 0)
     codes[found] = encode(boxes[rows[found]], priors[found])
     codes_of_points[found] = encode_points(points[rows[found]], priors[found])
     return Targets(labels, codes, codes_of_points)
-
-
-def _hidden(outlines: Array, ignored: Array) -> NDArray[np.bool_]:
-    """Return which priors lie by half or more in one of the ignored regions."""
-    low = np.maximum(outlines[:, None, :2], ignored[None, :, :2])
-    high = np.minimum(outlines[:, None, 2:], ignored[None, :, 2:])
-    inside = np.prod(np.clip(high - low, 0, None), axis=2).max(axis=1, initial=0.0)
-    return np.asarray(inside >= HIDDEN * areas(outlines))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.types import Array
-from app.vision.boxes import areas, iou
+from app.vision.boxes import iou, shares_inside
 
 OVERLAP = 0.5  # IoU from which a find is a hit; also the share of a find inside an ignored box that takes it out
 LEVELS = 100  # recall is read at 0, 1/100, ... 1
@@ -37,7 +37,7 @@ def match(finds: Array, scores: Array, truths: Array, ignored: Array) -> tuple[N
         if len(candidates):
             free[candidates[overlaps[row, candidates].argmax()]] = False
             hits[row] = True
-    return hits, hits | ~_mostly_inside(finds, ignored)
+    return hits, hits | ~(shares_inside(finds, ignored) >= OVERLAP).any(axis=1)
 
 
 def average_precision(scores: Array, hits: NDArray[np.bool_], truths: int) -> float:
@@ -69,13 +69,3 @@ def recall_precision(scores: Array, hits: NDArray[np.bool_], truths: int, thresh
     kept = hits[scores >= threshold]
     recall = float(kept.sum()) / truths if truths else float("nan")
     return recall, float(kept.mean()) if len(kept) else float("nan")
-
-
-def _mostly_inside(finds: Array, ignored: Array) -> NDArray[np.bool_]:
-    """Return (n,) which finds lie with half of their area or more in one ignored box."""
-    if not len(ignored):
-        return np.zeros(len(finds), bool)
-    low = np.maximum(finds[:, None, :2], ignored[None, :, :2])
-    high = np.minimum(finds[:, None, 2:], ignored[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2).max(axis=1)
-    return np.asarray((shared > 0) & (shared >= OVERLAP * areas(finds)))

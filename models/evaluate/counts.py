@@ -23,7 +23,7 @@ class Replay:
     indices: list[int] = field(default_factory=list)  # frame numbers
     opened: list[bool] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
-    finds: dict[int, Detections] = field(default_factory=dict)  # frame -> persons, of the frames that were looked at
+    finds: dict[int, Detections] = field(default_factory=dict)  # frame -> persons, of frames whose finds count
     mode_ms: list[float] = field(default_factory=list)
     whole_ms: list[float] = field(default_factory=list)  # of the same frames
 
@@ -41,7 +41,7 @@ class Counts:
     opened: int  # moving frames on which it was open
     standing: int
     stood: int  # frames of somebody standing still on which it was open
-    looked_at: int  # still frames that the net or the gate's exit answered
+    looked_at: int  # still frames whose finds count
     false_on_figure: int  # persons found on the pasted figure in them
 
 
@@ -142,9 +142,10 @@ def first_exit(clock: NDArray[np.float64], opened: Flags) -> float | None:
 
     `clock` (n,) is the time of each frame since the change.
     """
+    apart = float(np.diff(clock).mean()) if len(clock) > 1 else 0.0
     for first in np.flatnonzero(~opened):
         second = (clock >= clock[first]) & (clock < clock[first] + 0.95)
-        if clock[-1] < clock[first] + 0.85:
+        if clock[-1] + apart < clock[first] + 0.95:  # the clip ends before the second does
             return None
         if opened[second].mean() <= EXITED_SHARE:
             return round(float(clock[first]), 2)

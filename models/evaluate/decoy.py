@@ -67,6 +67,16 @@ class Decoy:
         return pasted
 
 
+def make_decoys(clips: Sequence[VisitClip], net: Detector, disturb: Disturb) -> dict[str, Decoy]:
+    """Return the decoy of each clip by its name, see `choose_figures` and `make_decoy`.
+
+    Raises:
+        SetupError: no clip has a figure that the net finds.
+    """
+    figures = choose_figures(clips, net, disturb)
+    return {clip.name: make_decoy(clip, figures, net, disturb) for clip in clips}
+
+
 def choose_figures(clips: Sequence[VisitClip], net: Detector, disturb: Disturb) -> list[Figure]:
     """Return the best figure of each clip that has one, the one that the net is surest of first.
 

@@ -1,8 +1,9 @@
 """`cardea models evaluate detection`: average precision of a detector of faces or persons on pictures with truth.
 
 Finds and truths are matched as in COCO (Lin et al. 2014) at an IoU of .5. A truth below the least size is ignored: no
-mistake to find it, none to miss it; regions where nothing is known take any number of finds. Sets differ in what they
-call a face, some draw it from hair to neck: ``by_centre`` tells how many are found whatever the shape of the boxes.
+mistake to find it, none to miss it; a find below it that is no hit is ignored too. Regions where nothing is known take
+any number of finds. Sets differ in what they call a face, some draw it from hair to neck: ``by_centre`` tells how many
+are found whatever the shape of the boxes.
 """
 
 import argparse
@@ -17,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import SetupError
+from app.options import positive
 from app.types import Array
 from app.vision.artefact import SHIPPED, Artefact, shipped
 from models.commands import say
+from models.detection.finding import FLOOR
 from models.detection.labelled import LabelledPictures
 from models.detection.samples import CATEGORIES, Sample
 from models.detection.splits import TEST, TRAIN, VALIDATION, gradient_hash, splits
@@ -60,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", required=True, type=Path, metavar="ZIP", help="zip file or folder of pictures")
     parser.add_argument("--coco", type=Path, metavar="JSON", help="truth in the COCO form (default: boxes.json inside)")
     parser.add_argument("--category", required=True, choices=CATEGORIES)
-    parser.add_argument("--min-size", type=float, default=0, metavar="PX", help="ignore truths with a shorter side")
+    parser.add_argument(
+        "--min-size", type=positive, default=0.0, metavar="PX", help="ignore what has a shorter side (nothing)"
+    )
     parser.add_argument("--split", choices=(TRAIN, VALIDATION, TEST), help="only pictures of this side of the split")
     parser.add_argument(
         "--detector", default="cardea", help=f"{', '.join(DETECTORS)} or {FOLDER}ARTEFACT[@fp32|@int8] (default cardea)"
@@ -132,7 +137,7 @@ def by_centre(measured: Sequence[Measured], threshold: float, least: float) -> d
     found, wanted, right, counted = 0, 0, 0, 0
     for one in measured:
         finds = one.boxes[one.scores >= threshold]
-        large = (one.truths[:, 2:] - one.truths[:, :2]).min(axis=1, initial=np.inf) >= least
+        large = _sized(one.truths, least, np.inf)
         held = _holds(one.truths[large], finds)
         neither = _holds(np.concatenate([one.ignored, one.truths[~large]]), finds).any(axis=0) & ~held.any(axis=0)
         found, wanted = found + int(held.any(axis=1).sum()), wanted + len(held)
@@ -141,6 +146,12 @@ def by_centre(measured: Sequence[Measured], threshold: float, least: float) -> d
         "recall": _round(found / wanted if wanted else np.nan),
         "precision": _round(right / counted if counted else np.nan),
     }
+
+
+def _sized(boxes: Array, low: float, high: float) -> NDArray[np.bool_]:
+    """Return (b,) which boxes (b, 4) have a shorter side of `low` or more and below `high`."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf)
+    return np.asarray((sides >= low) & (sides < high))
 
 
 def _holds(boxes: Array, finds: Array) -> NDArray[np.bool_]:
@@ -161,16 +172,16 @@ def recall_by_size(measured: Sequence[Measured], threshold: float, least: float)
 
 
 class Pool:
-    """The counted finds of all pictures by falling score; truths of other sizes are ignored."""
+    """The counted finds of all pictures by falling score; truths of other sizes, and finds that miss, are ignored."""
 
     def __init__(self, measured: Sequence[Measured], low: float, high: float) -> None:
         """Match the finds of each picture with its truths whose shorter side is `low` or more and below `high`."""
         scores, hits, owners, truths = [], [], [], []
         for owner, one in enumerate(measured):
-            sides = (one.truths[:, 2:] - one.truths[:, :2]).min(axis=1, initial=np.inf)
-            wanted = (sides >= low) & (sides < high)
+            wanted = _sized(one.truths, low, high)
             ignored = np.concatenate([one.ignored, one.truths[~wanted]])
             hit, counted = match(one.boxes, one.scores, one.truths[wanted], ignored)
+            counted &= hit | _sized(one.boxes, low, high)
             scores.append(one.scores[counted])
             hits.append(hit[counted])
             owners.append(np.full(int(counted.sum()), owner))
@@ -215,7 +226,10 @@ def _yunet(category: str, shrink: bool) -> Subject:
 
 
 def _rows(pictures: LabelledPictures, split: str | None) -> list[int]:
-    """Return the rows of the pictures on one side of the split, near-duplicates together; all of them for None."""
+    """Return the rows of the pictures on one side of the split, near-duplicates together; all of them for None.
+
+    Training looks at several sets at once. What is for testing here is so there too, see `splits`.
+    """
     if split is None:
         return list(range(len(pictures)))
     samples = (pictures.sample(row) for row in range(len(pictures)))
@@ -237,8 +251,9 @@ def _measure(pictures: LabelledPictures, subject: Subject, category: str, rows: 
 
 def _measured(sample: Sample, subject: Subject, category: str) -> Measured:
     start = time.perf_counter()
-    boxes, scores = subject.find(sample.image)
+    subject.find(sample.image, subject.threshold)
     ms = (time.perf_counter() - start) * 1000
+    boxes, scores = subject.find(sample.image, FLOOR)
     return Measured(boxes, scores, sample.boxes[sample.classes == CATEGORIES.index(category)], sample.ignored, ms)
 
 

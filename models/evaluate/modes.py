@@ -1,11 +1,12 @@
 """The gates that can be compared: each judges a frame and, where the frame goes on, finds persons in it.
 
 A mode belongs to one clip; the nets behind it are shared. Published rule and runtime's gate drop boxes that did not
-move, as their rules say; the gates on pixels only decide whether the net runs at all.
+move, as their rules say; the gates on pixels only decide whether the net runs at all. A mode and the plain net beside
+it run in one precision, so that the time saved is the gate's doing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,15 +16,14 @@ import numpy as np
 
 from app.errors import SetupError
 from app.types import Detections, Picture
-from app.vision.artefact import Artefact, shipped
+from app.vision.artefact import Card, shipped
 from app.vision.detector import Detector, Glance
 from app.vision.gate import Motion, PublishedGate, make_gate, moving
 from app.vision.gate_published import KEPT
 from models.evaluate.published import cut_person_net
 from models.evaluate.rivals import RIVALS, Rival
+from models.evaluate.subjects import person_net
 
-MODES = ("published", "cardea", *RIVALS, "off")
-LEAST_SCORE = 0.02  # finds from here on count for average precision
 NOBODY = np.zeros((0, 4), np.float32)  # no tracker: the figures are those of the gate alone
 
 
@@ -42,7 +42,18 @@ class Mode(Protocol):
         """Judge the next frame at `clock` seconds."""
 
     def detect(self) -> Detections:
-        """Return the persons of the frame judged last, which was open, with scores from `LEAST_SCORE` on."""
+        """Return the persons of the frame judged last, which was open, doubtful finds included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for."""
+
+    mode: str  # of `MODES`
+    cache: Path  # keeps fetched packages
+    cut: str = "b06"  # published: the block whose map is compared
+    threshold: float | None = None  # None: the mode's own
+    precision: str | None = None  # int8 or fp32; None: what suits the processor, fp32 for a net that is cut anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,7 @@ class Contest:
     """A mode ready to be measured, and the plain net beside it."""
 
     make: Callable[[], Mode]  # a new one for each clip
-    whole: Detector  # the plain net in fp32
+    whole: Detector  # the plain net, in the precision of the mode
     person_score: float  # from here on the runtime calls a find a person
     artefact: dict[str, Any]  # the nets that the mode runs
     parameters: dict[str, Any]  # of the mode
@@ -136,48 +147,69 @@ class CardeaMode:
         return self._found
 
 
-def prepare(mode: str, threshold: float | None, cut: str, cache: Path) -> Contest:
-    """Return a mode of `MODES` with its nets; `threshold` None: the mode's own.
+def prepare(wanted: Wanted) -> Contest:
+    """Return a mode with its nets.
 
     Raises:
-        SetupError: the mode has no threshold, or the net to be cut cannot be fetched.
+        SetupError: the mode has no threshold or no such precision, or the net to be cut cannot be fetched.
     """
-    artefact = shipped("detector")
-    person_score = float(artefact.card.parameters["score_floor"])
-    whole = _detector(artefact, "cut", "fp32")
-    given = {} if threshold is None else {"threshold": threshold}
-    make: Callable[[], Mode]
-    if mode == "published":
-        with TemporaryDirectory() as folder:
-            artefact = cut_person_net(cut, cache, Path(folder))
-            at_cut = _detector(artefact, "cut", "fp32")
-        gate = partial(PublishedGate, **given)
-        parameters = {"cut": cut, "threshold": gate().threshold, "kept_per_frame": KEPT}
-        make = partial(PublishedMode, at_cut, gate)
-    elif mode in RIVALS:
-        rival = partial(RIVALS[mode], **given)
-        parameters = {"threshold": rival().threshold}
-        make = partial(PixelMode, whole, rival)
-    elif given:
-        raise SetupError(f"mode {mode} has no threshold: leave --threshold out")
-    elif mode == "off":
-        parameters = {}
-        make = partial(PlainMode, whole)
-    else:
-        detector = _detector(artefact)
-        parameters = {"gate": "cardea", "stem": detector.gate_stem, "precision": detector.precision}
-        make = partial(CardeaMode, detector, person_score)
-    return Contest(make, whole, person_score, _described(artefact), parameters)
+    return PREPARED[wanted.mode](wanted)
 
 
-def _detector(artefact: Artefact, gate_stem: str | None = None, precision: str | None = None) -> Detector:
-    """Open a detector that returns everything that average precision asks for.
-
-    Finds of the card's own floor and above are the same as without: suppression goes from the best one down.
-    """
-    artefact.card = replace(artefact.card, parameters=artefact.card.parameters | {"score_floor": LEAST_SCORE})
-    return Detector(artefact, gate_stem, precision)
+def plain_net(precision: str | None) -> Detector:
+    """Open the shipped person detector, to run it whole."""
+    return person_net(shipped("detector"), "cut", precision)
 
 
-def _described(artefact: Artefact) -> dict[str, Any]:
-    return {"id": artefact.card.id, "sha256": artefact.card.files}
+def _published(wanted: Wanted) -> Contest:
+    if wanted.precision not in (None, "fp32"):
+        raise SetupError(f"mode published cuts the net anew, in fp32 alone: leave --precision {wanted.precision} out")
+    with TemporaryDirectory() as folder:
+        at_cut = person_net(cut_person_net(wanted.cut, wanted.cache, Path(folder)), "cut", "fp32")
+    gate = partial(PublishedGate, **_given(wanted))
+    parameters = {"cut": wanted.cut, "threshold": gate().threshold, "kept_per_frame": KEPT}
+    return _contest(partial(PublishedMode, at_cut, gate), plain_net("fp32"), at_cut.card, parameters)
+
+
+def _cardea(wanted: Wanted) -> Contest:
+    _refuse_threshold(wanted)
+    detector, whole = person_net(shipped("detector"), precision=wanted.precision), plain_net(wanted.precision)
+    make = partial(CardeaMode, detector, _person_score())
+    return _contest(make, whole, detector.card, {"gate": "cardea", "stem": detector.gate_stem})
+
+
+def _on_pixels(wanted: Wanted) -> Contest:
+    rival, whole = partial(RIVALS[wanted.mode], **_given(wanted)), plain_net(wanted.precision)
+    return _contest(partial(PixelMode, whole, rival), whole, whole.card, {"threshold": rival().threshold})
+
+
+def _off(wanted: Wanted) -> Contest:
+    _refuse_threshold(wanted)
+    whole = plain_net(wanted.precision)
+    return _contest(partial(PlainMode, whole), whole, whole.card, {})
+
+
+PREPARED: dict[str, Callable[[Wanted], Contest]] = {
+    "published": _published,
+    "cardea": _cardea,
+    **dict.fromkeys(RIVALS, _on_pixels),
+    "off": _off,
+}
+MODES = tuple(PREPARED)
+
+
+def _given(wanted: Wanted) -> dict[str, float]:
+    return {} if wanted.threshold is None else {"threshold": wanted.threshold}
+
+
+def _refuse_threshold(wanted: Wanted) -> None:
+    if wanted.threshold is not None:
+        raise SetupError(f"mode {wanted.mode} has no threshold: leave --threshold out")
+
+
+def _person_score() -> float:
+    return float(shipped("detector").card.parameters["score_floor"])
+
+
+def _contest(make: Callable[[], Mode], whole: Detector, card: Card, parameters: dict[str, Any]) -> Contest:
+    return Contest(make, whole, _person_score(), {"id": card.id, "sha256": card.files}, parameters)

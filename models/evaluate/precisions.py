@@ -4,21 +4,22 @@ The float net's persons are the yardstick, not the truth: what is lost, what is 
 """
 
 import argparse
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from app.errors import SetupError
+from app.options import at_least_one
 from app.types import Array, Detections, Image
 from app.vision.artefact import Artefact, shipped
 from app.vision.boxes import iou
 from app.vision.detector import Detector
 from app.vision.picture import ArrayPicture
+from models.detection.labelled import Pictures
+from models.evaluate.visits import rate_and_length, video_frames
 
 CERTAIN = 0.5  # score from which a person counts; the other net may find her with a lower one
 OVERLAP = 0.5  # IoU from which two boxes are one person
@@ -69,21 +70,24 @@ class Agreement:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--artefact", type=Path, help="folder of a detector; the shipped one")
-    parser.add_argument("--pictures", type=Path, nargs="*", default=[], metavar="ZIP", help="zip files of JPEGs")
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], metavar="ZIP", help="zip files or folders")
     parser.add_argument("--videos", type=Path, nargs="*", default=[], metavar="MP4")
-    parser.add_argument("--frames", type=int, default=20, help="that are taken from each video, evenly")
+    parser.add_argument("--frames", type=at_least_one, default=20, help="that are taken from each video, evenly (20)")
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare, and return the figures of all videos and of each zip file.
 
     Raises:
-        SetupError: a video cannot be opened.
+        ArtefactError: the detector is damaged or has not both precisions.
+        SetupError: there is nothing to look at, or it cannot be read.
     """
+    if not arguments.pictures and not arguments.videos:
+        raise SetupError("nothing to look at: give --pictures, --videos or both")
     artefact = Artefact(arguments.artefact) if arguments.artefact else shipped("detector")
     floats, integers = (Detector(artefact, precision=precision) for precision in ("fp32", "int8"))
 
-    def compared(pictures: Iterator[Image]) -> dict[str, Any]:
+    def compared(pictures: Iterable[Image]) -> dict[str, Any]:
         agreement = Agreement()
         for picture in map(ArrayPicture, pictures):
             agreement.add(floats.finish(floats.look(picture)), integers.finish(integers.look(picture)))
@@ -94,7 +98,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         "artefact": artefact.card.id,
         "certain": CERTAIN,
         "videos": compared(videos),
-        **{path.name: compared(_pictures(path)) for path in arguments.pictures},
+        "pictures": {str(path): compared(_pictures(path)) for path in arguments.pictures},
     }
 
 
@@ -104,19 +108,11 @@ def _best(overlaps: Array) -> Array:
 
 
 def _frames(path: Path, count: int) -> Iterator[Image]:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise SetupError(f"{path} cannot be opened as a video")
-    total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    wanted = {int(total * (number + 0.5) / count) for number in range(count)}
-    for index in range(total):
-        if capture.grab() and index in wanted:
-            yield np.asarray(capture.retrieve()[1], np.uint8)
-    capture.release()
+    """Yield frames of a video, evenly chosen: those that are left when all of it is one second."""
+    _, frames = rate_and_length(path)
+    return (image for _, image in video_frames(path, frames, count))
 
 
 def _pictures(path: Path) -> Iterator[Image]:
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".jpg"):
-                yield np.asarray(cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR), np.uint8)
+    pictures = Pictures(path)
+    return (pictures.image(name) for name in pictures.names)

@@ -1,10 +1,13 @@
 """Detectors as they are measured: each takes one picture and gives boxes with scores of one category.
 
-Average precision wants the doubtful finds too, so the nets run with a lower limit than a camera's; `threshold` is the
-score at which the runtime would act, and at which recall and precision are told.
+Average precision wants the doubtful finds too, with scores from `FLOOR` on, where a camera has a higher limit. They
+change no other find, for suppression goes from the best one down. `threshold` is the score at which the runtime would
+act, and at which recall, precision and time are told.
 """
 
 import hashlib
+from copy import copy
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -34,8 +37,8 @@ class Subject(Protocol):
     precision: str  # fp32 | int8
     threshold: float
 
-    def find(self, image: Image) -> tuple[Array, Array]:
-        """Return boxes (n, 4) in pixels and scores (n,) of a picture (H, W, 3) BGR."""
+    def find(self, image: Image, least: float) -> tuple[Array, Array]:
+        """Return boxes (n, 4) in pixels and scores (n,), from `least` on, of a picture (H, W, 3) BGR."""
 
 
 def fingerprint(card: Card) -> str:
@@ -43,32 +46,41 @@ def fingerprint(card: Card) -> str:
     return hashlib.sha256("".join(card.files[name] for name in sorted(card.files)).encode()).hexdigest()
 
 
+def person_net(artefact: Artefact, gate_stem: str | None = None, precision: str | None = None) -> Detector:
+    """Open a person detector that also returns the doubtful finds; arguments and errors as of `Detector`."""
+    doubting = copy(artefact)
+    parameters = artefact.card.parameters | {"score_floor": FLOOR}
+    doubting.card = replace(artefact.card, parameters=parameters)
+    return Detector(doubting, gate_stem, precision)
+
+
 class RuntimePersons:
-    """The person detector exactly as a camera uses it, its own lower limit included."""
+    """The person detector as a camera uses it."""
 
     threshold = FIRM
 
     def __init__(self, artefact: Artefact) -> None:
-        self._detector = Detector(artefact)
+        self._detector = person_net(artefact)
         self.sha256, self.precision = fingerprint(artefact.card), self._detector.precision
 
-    def find(self, image: Image) -> tuple[Array, Array]:
+    def find(self, image: Image, least: float) -> tuple[Array, Array]:
         """Return the persons of a picture."""
         found = self._detector.finish(self._detector.look(ArrayPicture(image)))
-        return found.boxes, found.scores
+        rows = found.scores >= least
+        return found.boxes[rows], found.scores[rows]
 
 
 class RuntimeFaces:
-    """The face finder as it searches a whole picture, its own lower limit included."""
+    """The face finder as it searches a whole picture."""
 
     threshold, precision = MIN_SCORE, "fp32"
 
     def __init__(self, artefact: Artefact) -> None:
         self._finder, self.sha256 = FaceFinder(artefact), fingerprint(artefact.card)
 
-    def find(self, image: Image) -> tuple[Array, Array]:
+    def find(self, image: Image, least: float) -> tuple[Array, Array]:
         """Return the faces of a picture."""
-        found = self._finder.find(image)
+        found = self._finder.find(image, least)
         return found.boxes, found.scores
 
 
@@ -80,11 +92,11 @@ class PlainYuNet:
     def __init__(self, artefact: Artefact, shrink: bool) -> None:
         self._net, self._shrink, self.sha256 = YuNet(artefact), shrink, fingerprint(artefact.card)
 
-    def find(self, image: Image) -> tuple[Array, Array]:
+    def find(self, image: Image, least: float) -> tuple[Array, Array]:
         """Return the faces of a picture."""
         height, width = image.shape[:2]
         scale = min(FACE_SIZE[0] / width, FACE_SIZE[1] / height) if self._shrink else 1.0
-        found = self._net.find(image, scale, FLOOR)
+        found = self._net.find(image, scale, least)
         return found.boxes, found.scores
 
 
@@ -112,7 +124,7 @@ class SplitNet:
         self._overlap = OVERLAPS[category]
         self.sha256, self.precision = fingerprint(artefact.card), precision
 
-    def find(self, image: Image) -> tuple[Array, Array]:
+    def find(self, image: Image, least: float) -> tuple[Array, Array]:
         """Return the objects of a picture."""
         width, height = self._size
         small = ArrayPicture(image).scaled(width, height)
@@ -121,4 +133,5 @@ class SplitNet:
         outputs = dict(zip(self._tail.outputs, self._tail.run(cells), strict=True))
         size = (image.shape[1], image.shape[0])
         found = finds(outputs[self._codes][0], outputs[self._logits][0], self._priors, self._overlap, size)
-        return found.boxes, found.scores
+        rows = found.scores >= least
+        return found.boxes[rows], found.scores[rows]

@@ -8,8 +8,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from app.errors import SetupError
+from app.options import positive
 from models.evaluate.gating import add_clips, conditions, measured, pooled
-from models.evaluate.modes import prepare
+from models.evaluate.modes import Wanted, prepare
 from models.evaluate.plot import Line, Panel, plot
 from models.evaluate.published import BLOCKS
 
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_clips(parser)
     parser.add_argument("--cut", choices=BLOCKS, nargs="+", default=["b06"], help="blocks")
-    parser.add_argument("--threshold", type=float, nargs="+", default=[0.1, 0.2, 0.3, 0.4, 0.5], help="thresholds")
+    parser.add_argument("--threshold", type=positive, nargs="+", default=[0.1, 0.2, 0.3, 0.4, 0.5], help="thresholds")
     parser.add_argument("--plot", type=Path, required=True, metavar="SVG", help="file to write the curves into")
 
 
@@ -37,10 +39,13 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure all pairs, write the plot and return the figures, one row a pair.
 
     Raises:
-        SetupError: clips and masks do not fit, a file cannot be read, or a net cannot be fetched.
+        SetupError: clips and masks do not fit, a file cannot be read, a net cannot be fetched, or the plot's folder is
+            missing.
     """
+    if not arguments.plot.parent.is_dir():  # measuring takes hours
+        raise SetupError(f"{arguments.plot.parent} is no folder: make it or give --plot another place")
     pairs = [(cut, threshold) for cut in arguments.cut for threshold in arguments.threshold]
-    contests = (prepare("published", threshold, cut, arguments.cache) for cut, threshold in pairs)
+    contests = (prepare(Wanted("published", arguments.cache, cut, threshold)) for cut, threshold in pairs)
     rows, common = [], {}
     for (cut, threshold), (contest, results) in zip(pairs, measured(arguments, contests), strict=True):
         figures, common = pooled(results), conditions(arguments, contest)

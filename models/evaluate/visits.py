@@ -7,9 +7,10 @@ marks people. A file ``NAME.json`` beside the video may add ``fps``, ``still`` (
 
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from app.types import Array, Image
 PEOPLE = 255  # grey level of people in a mask
 LEAST_PEOPLE = 0.002  # share of a mask that must be people for the frame to count as moving
 WARM_UP = 5  # frames in the beginning that count as neither
+NEAR = 60  # frames before somebody comes and after, in which finds are compared with the truth
 GRACE = 10.0  # s after a permanent change that are judged by the time to exit, not as still frames
 CUT = "cut_to_plate"  # a permanent change that the making of a clip put in, not the scene
 STANDS = "stands_still"  # somebody stands without moving
@@ -61,7 +63,7 @@ class _Truth:
     """What is known of a clip besides its masks."""
 
     fps: float
-    still: Sequence[Sequence[int]]  # ranges of frames, ends included
+    still: Sequence[tuple[int, int]]  # ranges of frames, ends included
     events: Sequence[_Event]
 
 
@@ -83,6 +85,7 @@ class VisitClip:
     still: Flags  # (frames,) nothing moves
     still_with_cuts: Flags  # (frames,) the same, with the seconds after a cut as ordinary still frames
     moving: Flags  # (frames,) people are in the picture
+    near: Flags  # (frames,) `NEAR` frames or less from one with a mask
     people: dict[int, People]  # by frame; frames without a mask have none
     permanent: tuple[Span, ...]  # from the end of each permanent change to the next event
     standing: tuple[Span, ...]  # somebody stands without moving
@@ -101,7 +104,7 @@ def read_clips(videos: Sequence[Path], masks: Sequence[Path]) -> list[VisitClip]
     """Read the truth of clips; `masks` has the zip file of each video, in the same order.
 
     Raises:
-        SetupError: the lists do not fit, two clips share a name, or a file is missing or cannot be read.
+        SetupError: the lists or the files of a clip do not fit, two clips share a name, or a file cannot be read.
     """
     if len(videos) != len(masks):
         raise SetupError(f"{len(videos)} clips and {len(masks)} mask files: give one ZIP for each MP4, in one order")
@@ -115,14 +118,17 @@ def video_frames(path: Path, native_fps: float, fps: float) -> Iterator[tuple[in
     """Yield (frame number, BGR picture) of a video, leaving out frames so that `fps` are left of each second.
 
     Raises:
-        SetupError: the file cannot be opened as a video.
+        SetupError: the file cannot be opened as a video, or a frame of it not be decoded.
     """
     capture = _opened(path)
     step = max(native_fps / fps, 1.0)
     due, index = 0.0, 0
     while capture.grab():
         if index >= round(due):
-            yield index, np.asarray(capture.retrieve()[1], np.uint8)
+            read, image = capture.retrieve()
+            if not read:
+                raise SetupError(f"{path}: frame {index} cannot be decoded")
+            yield index, np.asarray(image, np.uint8)
             due += step
         index += 1
     capture.release()
@@ -132,16 +138,32 @@ def masks(path: Path) -> Iterator[tuple[int, Image]]:
     """Yield (frame number, mask (H, W)) of a zip file, by frame number.
 
     Raises:
-        SetupError: it is no zip file of ``000123.png``.
+        SetupError: it is no zip file of ``000123.png``, or empty.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {int(Path(name).stem): name for name in archive.namelist() if name.endswith(".png")}
+            names = {_number(Path(name).stem): name for name in archive.namelist() if name.endswith(".png")}
+            if not names:
+                raise ValueError("it holds none")
             for index in sorted(names):
                 encoded = np.frombuffer(archive.read(names[index]), np.uint8)
                 yield index, np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
     except (OSError, ValueError, TypeError, zipfile.BadZipFile, cv2.error) as error:
         raise SetupError(f"{path} is no zip file of masks named by frame, such as 000123.png ({error})") from error
+
+
+def rate_and_length(path: Path) -> tuple[float, int]:
+    """Return frames per second and the number of frames of a video, counted: containers often say it wrongly.
+
+    Raises:
+        SetupError: the file cannot be opened as a video, or holds no frame.
+    """
+    capture, frames = _opened(path), 0
+    while capture.grab():
+        frames += 1
+    if not frames:
+        raise SetupError(f"{path} holds no frame that can be decoded")
+    return float(capture.get(cv2.CAP_PROP_FPS)), frames
 
 
 def components(mask: Image) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -157,9 +179,9 @@ def components(mask: Image) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 def _read(path: Path, archive: Path) -> VisitClip:
     beside = path.with_suffix(".json")
-    native, frames = _rate_and_length(path)
-    truth = _truth(beside, native, frames) if beside.exists() else _Truth(native, [[0, frames - 1]], [])
-    if not truth.fps > 0:
+    native, frames = rate_and_length(path)
+    truth = _truth(beside, native, frames) if beside.exists() else _Truth(native, [(0, frames - 1)], [])
+    if not 0 < truth.fps < np.inf:
         raise SetupError(f"{path} does not say its frame rate: write it as fps into {beside.name}")
     masked, moving, people = np.zeros(frames, bool), np.zeros(frames, bool), {}
     for index, mask in masks(archive):
@@ -178,6 +200,7 @@ def _read(path: Path, archive: Path) -> VisitClip:
         still & ~_graces(permanent, truth.fps, frames),
         still & ~_graces([event for event in permanent if event.what != CUT], truth.fps, frames),
         moving,
+        _near(masked),
         people,
         tuple(_aftermath(event, truth.events, frames) for event in permanent),
         tuple(Span(event.what, event.start, event.end + 1) for event in truth.events if event.what == STANDS),
@@ -187,23 +210,31 @@ def _read(path: Path, archive: Path) -> VisitClip:
 def _truth(path: Path, native_fps: float, frames: int) -> _Truth:
     try:
         raw = json.loads(path.read_text())
-        events = [
-            _Event(str(one["type"]), int(one["start"]), int(one.get("end", one["start"])), bool(one.get("permanent")))
-            for one in raw.get("events", [])
-        ]
-        return _Truth(float(raw.get("fps", native_fps)), raw.get("still", [[0, frames - 1]]), events)
+        if raw.get("frames", frames) != frames:
+            raise ValueError(f"it says {raw['frames']} frames and the video has {frames}")
+        events = [_event(one, frames) for one in raw.get("events", [])]
+        still = [_range(first, last, frames) for first, last in raw.get("still", [[0, frames - 1]])]
+        return _Truth(float(raw.get("fps", native_fps)), still, events)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(f"{path} is no truth of a clip: see models/evaluate/visits.py ({error!r})") from error
 
 
-def _rate_and_length(path: Path) -> tuple[float, int]:
-    """Return frames per second and the number of frames, counted: containers often say it wrongly."""
-    capture, frames = _opened(path), 0
-    while capture.grab():
-        frames += 1
-    if not frames:
-        raise SetupError(f"{path} holds no frame that can be decoded")
-    return float(capture.get(cv2.CAP_PROP_FPS)), frames
+def _event(raw: Mapping[str, Any], frames: int) -> _Event:
+    first, last = _range(raw["start"], raw.get("end", raw["start"]), frames)
+    return _Event(str(raw["type"]), first, last, bool(raw.get("permanent")))
+
+
+def _range(first: object, last: object, frames: int) -> tuple[int, int]:
+    """Return a range of frames, ends included, that lies in the clip."""
+    if not (isinstance(first, int) and isinstance(last, int) and 0 <= first <= last < frames):
+        raise ValueError(f"{first} to {last} are no frames of 0 to {frames - 1}")
+    return first, last
+
+
+def _number(name: str) -> int:
+    if not name.isdecimal():
+        raise ValueError(f"{name} is no number of a frame")
+    return int(name)
 
 
 def _opened(path: Path) -> cv2.VideoCapture:
@@ -221,13 +252,20 @@ def _people(mask: Image) -> People:
     return People(boxes[wanted], boxes[~wanted])
 
 
-def _ranges(ranges: Sequence[Sequence[int]], frames: int) -> Flags:
+def _ranges(ranges: Sequence[tuple[int, int]], frames: int) -> Flags:
     """Return (frames,) which frames lie in one of the ranges; the first five lie in none."""
     inside = np.zeros(frames, bool)
     for first, last in ranges:
         inside[first : last + 1] = True
     inside[:WARM_UP] = False
     return inside
+
+
+def _near(masked: Flags) -> Flags:
+    """Return (frames,) which frames are near one with a mask; the first five are not."""
+    near = np.convolve(masked, np.ones(2 * NEAR + 1), "full")[NEAR:-NEAR] > 0
+    near[:WARM_UP] = False
+    return near
 
 
 def _graces(events: Sequence[_Event], fps: float, frames: int) -> Flags:
@@ -239,5 +277,5 @@ def _graces(events: Sequence[_Event], fps: float, frames: int) -> Flags:
 
 
 def _aftermath(event: _Event, events: Sequence[_Event], frames: int) -> Span:
-    ends = min((other.start for other in events if other.start > event.over), default=frames)
+    ends = min((other.start for other in events if other is not event and other.start >= event.over), default=frames)
     return Span(event.what, event.over, ends)

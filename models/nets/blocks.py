@@ -4,8 +4,6 @@ All activations are ReLU6 and nothing else, so that a net quantised to eight bit
 (the activation's range lies inside 0..6). Block shapes: Sandler et al. 2018 (MobileNetV2).
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -107,25 +105,3 @@ class Predictor(nn.Module):
         with torch.autocast(cells.device.type, enabled=False):
             output = self.pointwise(self.depthwise(cells.float()))
         return output.permute(0, 2, 3, 1).reshape(len(output), -1, self.values)
-
-
-def parameter_count(net: nn.Module) -> int:
-    """Return the number of trained values; running figures of normalisations are not among them."""
-    return sum(value.numel() for value in net.parameters())
-
-
-def multiplications(net: nn.Module, *shape: int) -> int:
-    """Return the multiply-accumulate operations of all convolutions for one input of this shape (1, c, h, w)."""
-    total = 0
-
-    def count(module: nn.Module, _: Sequence[Tensor], output: Tensor) -> None:
-        nonlocal total
-        assert isinstance(module, nn.Conv2d)
-        total += output[0].numel() * module.weight[0].numel()
-
-    hooks = [module.register_forward_hook(count) for module in net.modules() if isinstance(module, nn.Conv2d)]
-    with torch.no_grad():
-        net.eval()(torch.zeros(shape))
-    for hook in hooks:
-        hook.remove()
-    return total

@@ -6,6 +6,7 @@ about twice as fast in ONNX Runtime on a CPU as its PRelu. Net: Chen et al. 2018
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def embedder(source: bytes) -> bytes:
     """Return the net: BGR crops (n, 3, 112, 112) of 0..255 to unit vectors ``embedding`` (n, 192)."""
     graph = Graph("face embedder", {"crops": ["batch", 3, SIDE, SIDE]})
     steps = operators(source)
-    current = graph.normalised("crops", 3, SIDE, 1 / 128, -127.5 / 128)
+    current = graph.normalised(Map("crops", 3, SIDE, SIDE), 1 / 128, -127.5 / 128)
     maps = {steps[0].inputs[0]: current}
     for step in _with_prelus(steps):
         if step.name == "reshape":
@@ -76,4 +77,4 @@ def _prelu(graph: Graph, source: Map, slope: np.ndarray) -> Map:
     slope = slope.reshape(-1, 1, 1)
     linear = graph.node("Mul", source.name, graph.constant(slope))
     rectified = graph.node("Mul", graph.node("Relu", source.name), graph.constant(1 - slope))
-    return Map(graph.node("Add", linear, rectified), source.channels, source.side)
+    return replace(source, name=graph.node("Add", linear, rectified))

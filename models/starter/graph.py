@@ -1,7 +1,7 @@
 """A small hand to write ONNX graphs: nodes are named by counting, so the same calls always give the same bytes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ PRODUCER = "cardea"
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A square feature map (1 or n, channels, side, side) inside a graph."""
+    """A feature map (1 or n, channels, rows, columns) inside a graph."""
 
     name: str
     channels: int
-    side: int
+    rows: int
+    columns: int
 
 
 class Graph:
@@ -44,18 +45,19 @@ class Graph:
         self._nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
         return output
 
-    def normalised(self, name: str, channels: int, side: int, scale: float, offset: float) -> Map:
+    def normalised(self, picture: Map, scale: float, offset: float) -> Map:
         """Return ``pixel * scale + offset``.
 
         It stays outside the first convolution's weights: that one pads with zeros of the *normalised* picture.
         """
-        scaled = self.node("Mul", name, self.constant(np.float32(scale)))
-        return Map(self.node("Add", scaled, self.constant(np.float32(offset))), channels, side)
+        scaled = self.node("Mul", picture.name, self.constant(np.float32(scale)))
+        return replace(picture, name=self.node("Add", scaled, self.constant(np.float32(offset))))
 
     def convolution(self, source: Map, weights: np.ndarray, bias: np.ndarray, stride: int, pad: bool = True) -> Map:
         """Convolve with weights (out, in, k, k), depthwise when ``in`` is 1, with TensorFlow's SAME or no padding."""
         kernel = weights.shape[2]
-        before, after = same_padding(source.side, kernel, stride) if pad else (0, 0)
+        above, below = same_padding(source.rows, kernel, stride) if pad else (0, 0)
+        left, right = same_padding(source.columns, kernel, stride) if pad else (0, 0)
         output = self.node(
             "Conv",
             source.name,
@@ -63,19 +65,20 @@ class Graph:
             self.constant(bias.astype(np.float32)),
             kernel_shape=[kernel, kernel],
             strides=[stride, stride],
-            pads=[before, before, after, after],
+            pads=[above, left, below, right],
             group=source.channels // weights.shape[1],
         )
-        return Map(output, weights.shape[0], (source.side + before + after - kernel) // stride + 1)
+        rows, columns = source.rows + above + below, source.columns + left + right
+        return Map(output, len(weights), (rows - kernel) // stride + 1, (columns - kernel) // stride + 1)
 
     def clipped(self, source: Map, low: float, high: float) -> Map:
         """Clip to low..high; 0 and 6 make a ReLU6, which the runtime fuses into the convolution before it."""
         bounds = [self.constant(np.float32(low)), self.constant(np.float32(high))]
-        return Map(self.node("Clip", source.name, *bounds), source.channels, source.side)
+        return replace(source, name=self.node("Clip", source.name, *bounds))
 
     def sum(self, first: Map, second: Map) -> Map:
         """Add two maps of one shape."""
-        return Map(self.node("Add", first.name, second.name), first.channels, first.side)
+        return replace(first, name=self.node("Add", first.name, second.name))
 
     def model(self, outputs: dict[str, list[int | str]]) -> bytes:
         """Return the checked, serialised model with these outputs."""

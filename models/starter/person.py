@@ -7,6 +7,7 @@ Layer shapes: Sandler et al. 2018 (MobileNetV2), Liu et al. 2016 (SSD).
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,8 @@ class PersonNet:
         self._cut = cut
 
     def files(self) -> dict[str, bytes]:
-        """Return the three ONNX files of the artefact."""
-        return {"stem.onnx": self.stem(pooled=3), "stem_half.onnx": self.half_stem(), "tail.onnx": self.tail()}
+        """Return stem and tail; the gate's own stem is trained (`models.nets.gate_stem`)."""
+        return {"stem.onnx": self.stem(pooled=3), "tail.onnx": self.tail()}
 
     def stem(self, pooled: int) -> bytes:
         """Return blocks 0 to the cut: the map for the tail and its averages over cells of `pooled` for the gate."""
@@ -70,16 +71,11 @@ class PersonNet:
         graph.node("Identity", cells.name, output="map")
         return graph.model({"map": _shape(cells), "features": _pool(graph, cells, pooled)})
 
-    def half_stem(self) -> bytes:
-        """Return the same blocks for a picture of half the side; the gate's features are averaged over 2x2 cells."""
-        graph = Graph("person stem at half size", {"image": [1, 3, HALF_SIDE, HALF_SIDE]})
-        return graph.model({"features": _pool(graph, self._stem(graph, HALF_SIDE), 2)})
-
     def tail(self) -> bytes:
         """Return everything behind the stem: box codes (1, 1917, 4) as ty tx th tw, person logits (1, 1917)."""
         cells = self._stem(Graph("person stem", {"image": [1, 3, SIDE, SIDE]}), SIDE)
         graph = Graph("person tail", {"map": _shape(cells)})
-        self._heads(graph, Map("map", cells.channels, cells.side))
+        self._heads(graph, replace(cells, name="map"))
         return graph.model({"box_codes": [1, 1917, 4], "person_logit": [1, 1917]})
 
     def whole(self) -> bytes:
@@ -89,7 +85,7 @@ class PersonNet:
         return graph.model({"box_codes": [1, 1917, 4], "person_logit": [1, 1917]})
 
     def _stem(self, graph: Graph, side: int) -> Map:
-        cells = graph.normalised("image", 3, side, 2 / 255, -1)
+        cells = graph.normalised(Map("image", 3, side, side), 2 / 255, -1)
         cells = self._layer(graph, cells, BACKBONE + "Conv", stride=2)
         for index in range(self._cut + 1):
             cells = self._project(graph, index, cells, self._expand(graph, index, cells))
@@ -167,10 +163,10 @@ def _block(index: int) -> str:
 
 
 def _shape(cells: Map) -> list[int | str]:
-    return [1, cells.channels, cells.side, cells.side]
+    return [1, cells.channels, cells.rows, cells.columns]
 
 
 def _pool(graph: Graph, cells: Map, size: int) -> list[int | str]:
     """Add the output `features`, the averages of size x size cells, and return its shape."""
     graph.node("AveragePool", cells.name, output="features", kernel_shape=[size, size], strides=[size, size])
-    return [1, cells.channels, cells.side // size, cells.side // size]
+    return [1, cells.channels, cells.rows // size, cells.columns // size]

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from app.packages import PackageFile
-from models.precisions import PRECISIONS, kept_ranges, with_twins
+from models.precisions import HALF_STEM, PRECISIONS, kept_ranges, with_twins
 from models.starter import embedder, finder, person
 
 
@@ -27,7 +28,7 @@ class Recipe:
 def _detector(source: bytes) -> dict[str, bytes]:
     """Return the person detector's nets in both precisions."""
     nets = person.PersonNet(source).files()
-    return with_twins(nets, kept_ranges(DETECTOR, nets))
+    return with_twins(nets, kept_ranges(DETECTOR, nets)) | {HALF_STEM: (Path(__file__).parent / HALF_STEM).read_bytes()}
 
 
 DETECTOR = "person-ssdlite-mobilenetv2"
@@ -47,15 +48,16 @@ PERSON = Recipe(
     outputs={
         "stem.onnx": "map (1, 24, 75, 75) for the tail; features (1, 24, 25, 25), its 3x3 averages, for the gate",
         "stem.int8.onnx": "the same, in 8-bit integers behind the first block",
-        "stem_half.onnx": "features (1, 24, 19, 19) of a 150x150 picture, 2x2 averages, for the gate",
-        "stem_half.int8.onnx": "the same, in 8-bit integers behind the first block",
+        "stem_half.onnx": "features (1, 24, 19, 19) of a 150x150 picture for the gate: what the first blocks "
+        "would give there without noise, averaged 2x2",
         "tail.onnx": "box_codes (1, 1917, 4) as ty tx th tw; person_logit (1, 1917)",
         "tail.int8.onnx": "the same, in 8-bit integers",
     },
     parameters=person.PARAMETERS | {"precisions": PRECISIONS},
     copyright="2018 cftang",
     training_data="Stated by its authors: transfer learning on the persons of PASCAL VOC 2007 and 2012 from a net "
-    "trained on COCO. Both sets hold photographs of people from the web under many terms; check yours.",
+    "trained on COCO. Both sets hold photographs of people from the web under many terms; check yours. The gate's stem "
+    "was taught by this net on the unlabelled pictures of models/runs/gate_stem.toml (models/SETS.md).",
 )
 
 FINDER = Recipe(

@@ -20,8 +20,8 @@ PERSON_OUTPUTS = {
 }
 
 
-def person(graph_file: Path, pictures: np.ndarray, halves: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the outputs for pictures (n, 300, 300, 3) and the early map for halves (n, 150, 150, 3), RGB uint8."""
+def person(graph_file: Path, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the outputs for pictures (n, 300, 300, 3), RGB uint8."""
     definition = tf.compat.v1.GraphDef()
     definition.ParseFromString(graph_file.read_bytes())
     graph = tf.Graph()
@@ -29,11 +29,8 @@ def person(graph_file: Path, pictures: np.ndarray, halves: np.ndarray) -> dict[s
         tf.import_graph_def(definition, name="")
     with tf.compat.v1.Session(graph=graph) as session:
         rows = [session.run(PERSON_OUTPUTS, {"image_tensor:0": picture[None]}) for picture in pictures]
-        # Behind the preprocessor the graph takes any size.
-        normalised = [half[None].astype(np.float32) * np.float32(2 / 255) - 1 for half in halves]
-        half_maps = [session.run(PERSON_OUTPUTS["map"], {"Preprocessor/sub:0": half})[0] for half in normalised]
     outputs = {name: np.concatenate([row[name] for row in rows]) for name in PERSON_OUTPUTS if name != "anchors"}
-    return {**outputs, "anchors": rows[0]["anchors"], "half_map": np.stack(half_maps)}
+    return {**outputs, "anchors": rows[0]["anchors"]}
 
 
 def embedder(tflite_file: Path, crops: np.ndarray) -> np.ndarray:
@@ -54,7 +51,7 @@ def main(arguments: list[str]) -> None:
     """Read the inputs, run both nets and write what they give."""
     graph_file, tflite_file, inputs_file, outputs_file = (Path(argument) for argument in arguments)
     with np.load(inputs_file) as inputs:
-        found = person(graph_file, inputs["pictures"], inputs["halves"])
+        found = person(graph_file, inputs["pictures"])
         vectors = embedder(tflite_file, inputs["crops"])
     np.savez(outputs_file, vectors=vectors, version=np.array(tf.__version__), **found)
 

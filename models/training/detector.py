@@ -20,12 +20,11 @@ from models.nets.early_exit import HEIGHT, WIDTH, EarlyExitDetector, Found
 from models.nets.ssdlite import SSDLite
 from models.nets.starter_weights import load_starter
 from models.run import Plan, load
+from models.training import FACES, PERSONS, TAUGHT
+from models.training.device import device, moved
 
 SIZE = (WIDTH, HEIGHT)
 HELD = 150  # pictures that judge
-TAUGHT = ("maps", "imitation", "imitation_boxes")  # terms that the starter is asked for
-PERSONS = ("person", "person_boxes")
-FACES = ("face", "face_boxes", "face_points")
 
 
 class Task:
@@ -39,10 +38,10 @@ class Task:
         """
         self._terms = frozenset(plan.losses)
         torch.manual_seed(plan.seed)
-        self._detector = EarlyExitDetector()
-        self.net: nn.Module = self._detector.to(memory_format=torch.channels_last)
+        self._device, self._detector = device(), EarlyExitDetector()
+        self.net: nn.Module = self._detector.to(self._device, memory_format=torch.channels_last)
         begin(self._detector, plan.start, runs, cache)
-        self._teacher = teacher(cache) if self._terms & set(TAUGHT) else None
+        self._teacher = teacher(cache).to(self._device) if self._terms & set(TAUGHT) else None
         sources = open_sources(plan.sets, folders)
         self._batches = Batches(sources, SIZE, plan.size, plan.batch, plan.seed)
         self._held = held_samples(sources, HELD)
@@ -53,8 +52,9 @@ class Task:
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms that the plan weighs."""
+        batch = moved(batch, self._device)
         pictures = batch.pictures.float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self._device.type, torch.bfloat16):
             maps, ends = self._detector.tail.trunk(self._detector.stem(pictures))
             found = self._detector.tail.predicted(maps, ends)
         found = Found(*(value.float() for value in found))
@@ -70,7 +70,7 @@ class Task:
 
     def _taught(self, pictures: Tensor, found: Found, ends: Sequence[Tensor]) -> dict[str, Tensor]:
         assert self._teacher is not None
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), torch.autocast(self._device.type, torch.bfloat16):
             maps, teacher_ends = self._teacher.trunk(self._teacher.stem(pictures))
             codes, logits = (value.float() for value in self._teacher.persons(maps))
         scores, boxes = imitation_loss(found.person_logits, found.person_codes, logits, codes)
@@ -105,7 +105,7 @@ def begin(net: EarlyExitDetector, start: Sequence[str], runs: Path, cache: Path)
 
 
 def teacher(cache: Path) -> SSDLite:
-    """Return the starter, laid out for the processor and not to be trained."""
+    """Return the starter, its channels last as ours are, not to be trained."""
     net: SSDLite = load_starter(cache).requires_grad_(False).to(memory_format=torch.channels_last)
     return net
 
@@ -113,11 +113,12 @@ def teacher(cache: Path) -> SSDLite:
 def predictions(net: nn.Module, samples: Sequence[Sample]) -> dict[str, list[Finds]]:
     """Return what a net in evaluation mode finds in each picture, by category, in pixels of that picture."""
     persons, faces = person_priors(*SIZE).boxes(), face_priors(*SIZE).boxes()
+    where = next(net.parameters()).device
     found: dict[str, list[Finds]] = {category: [] for category in CATEGORIES}
     for sample in samples:
-        pictures = shrunk_pictures([sample], SIZE).float()
+        pictures = shrunk_pictures([sample], SIZE).to(where).float()
         with torch.no_grad():
-            values = Found(*(value[0].numpy() for value in net(pictures)))
+            values = Found(*(value[0].cpu().numpy() for value in net(pictures)))
         size = (sample.image.shape[1], sample.image.shape[0])
         found["person"].append(finds(values.person_codes, values.person_logits, persons, OVERLAPS["person"], size))
         found["face"].append(

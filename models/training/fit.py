@@ -2,6 +2,7 @@
 
 import copy
 import math
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Generator, Mapping
@@ -66,18 +67,20 @@ def fit(run: Run, task: Task) -> None:
         parameter.requires_grad_(not name.startswith(tuple(plan.frozen)))
     optimiser, average = _optimiser(net, plan), Average(net, plan.average)
     first, best = _restored(run, net, average, optimiser)
-    sums: dict[str, float] = defaultdict(float)
+    run.begin(first)
+    looked: dict[str, list[float]] = defaultdict(list)  # by term, since the last row of losses
     saved = time.monotonic()
     with closing(task.batches(first)) as batches:
         for done in range(first + 1, plan.steps + 1):
             for group in optimiser.param_groups:
                 group["lr"] = rate(plan, done - 1)
             for name, value in _step(task, next(batches), optimiser, plan).items():
-                sums[name] += value / LOOK_EVERY
+                looked[name].append(value)
             average.update(net, done - 1)
             figures = {}
             if done % LOOK_EVERY == 0:
-                figures, sums = dict(sums), defaultdict(float)
+                figures = {name: statistics.fmean(values) for name, values in looked.items()}
+                looked.clear()
             if done % plan.validate_every == 0 or done == plan.steps:
                 figures |= task.validate(average.net)
                 best = _judged(run, average, done, figures["score"], best)

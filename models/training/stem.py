@@ -11,6 +11,7 @@ from models.detection.losses import map_loss
 from models.nets.early_exit import HEIGHT, WIDTH, PatchStem
 from models.nets.starter_weights import load_starter
 from models.run import Plan
+from models.training.device import device
 
 HELD = 100  # pictures that judge
 
@@ -25,8 +26,10 @@ class Task:
             SetupError: a set or the starter's package is missing.
         """
         torch.manual_seed(plan.seed)
-        self.net: nn.Module = PatchStem().to(memory_format=torch.channels_last)
-        self._teacher = load_starter(cache).stem.requires_grad_(False).to(memory_format=torch.channels_last)
+        self._device = device()
+        layout = torch.channels_last
+        self.net: nn.Module = PatchStem().to(self._device, memory_format=layout)
+        self._teacher = load_starter(cache).stem.requires_grad_(False).to(self._device, memory_format=layout)
         sources = open_sources(plan.sets, folders)
         self._batches = Batches(sources, (WIDTH, HEIGHT), plan.size, plan.batch, plan.seed)
         self._held = shrunk_pictures(held_samples(sources, HELD), (WIDTH, HEIGHT))
@@ -46,8 +49,8 @@ class Task:
         return {"score": 1 - float(torch.stack(distances).mean())}
 
     def _distance(self, net: nn.Module, pictures: Tensor) -> Tensor:
-        pictures = pictures.float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        pictures = pictures.to(self._device).float().contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, torch.bfloat16):
             with torch.no_grad():
                 teacher = self._teacher(pictures)
             cells = net(pictures)

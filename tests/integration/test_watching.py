@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,12 @@ async def listen(door: WatchedDoor, seconds: float, enough: Any = lambda message
     """The messages of so many seconds, or until there are enough."""
     heard: list[dict[str, Any]] = []
     async with aclosing(subscribe(door.redis.url, STREAM, [door.camera])) as messages:
-        try:
+        with suppress(TimeoutError):  # then the time to listen is over
             async with asyncio.timeout(seconds):
                 async for message in messages:
                     heard.append(json.loads(message))
                     if enough(heard):
                         break
-        except TimeoutError:
-            pass
     return heard
 
 
@@ -82,6 +80,12 @@ def test_timings_tell_where_the_time_goes(watched_door: WatchedDoor) -> None:
     assert 0 < told["exit_rate"] < 1 and 0 < told["cpu_share"] < 1 and 0 < told["saved_share"] < 1
     assert 0 < told["analysed"] <= 5.5 * told["seconds"] + 1 and 0 < told["lag"] < 5
     assert problem_of(watched_door.client.get(TIMINGS.format("cam_none"))) == (404, "not-found")
+
+
+def test_metrics_count_what_is_not_decoded(watched_door: WatchedDoor) -> None:
+    text = watched_door.client.get("/metrics").text
+    for name in ("packets_skipped", "light_wakes", "visits_missed_by_packets"):
+        assert f'cardea_{name}_total{{camera="{watched_door.camera}"}} ' in text
 
 
 def test_the_live_view_shows_who_is_there_and_leaves_no_trace(watched_door: WatchedDoor) -> None:

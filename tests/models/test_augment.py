@@ -41,13 +41,15 @@ def test_a_mirror_swaps_left_and_right() -> None:
     np.testing.assert_array_equal(twice.image, sample().image)
 
 
-@pytest.mark.parametrize("window", [(0, 0, 160, 120), (20, 10, 100, 110), (-40, -20, 200, 130)])
+@pytest.mark.parametrize(
+    "window", [(0, 0, 160, 120), (20, 10, 100, 110), (-40, -20, 200, 130), (35.9, 26.9, 91.1, 102.1)]
+)
 def test_boxes_and_points_go_with_the_cut(window: tuple[float, ...]) -> None:
     seen = cut(sample(), np.array(window, np.float32), 320, 240)
     assert seen.image.shape == (240, 320, 3)
     np.testing.assert_allclose(seen.boxes[0], outline(seen.image), atol=2)
-    scale = np.array([320 / (window[2] - window[0]), 240 / (window[3] - window[1])])
-    np.testing.assert_allclose(seen.points, (sample().points - window[:2]) * scale, rtol=1e-6)
+    low, high = np.floor(window[:2]), np.ceil(window[2:])
+    np.testing.assert_allclose(seen.points, (sample().points - low) * [320, 240] / (high - low), rtol=1e-6)
 
 
 def test_of_what_is_mostly_outside_nothing_is_known() -> None:

@@ -68,6 +68,11 @@ def test_ignored_boxes_take_any_number_of_finds_but_no_hit() -> None:
     assert counted.tolist() == [True, False, False, True]  # the last lies in the ignored box by less than half
 
 
+def test_a_find_half_in_an_ignored_box_counts_for_nothing() -> None:
+    _, counted = match(boxes((0, 0, 10, 10), (3, 3, 3, 9)), np.full(2, 0.5), NONE, boxes((5, 0, 90, 90)))
+    assert counted.tolist() == [False, True]
+
+
 def test_no_find_and_no_truth() -> None:
     hits, counted = match(NONE, np.zeros(0, np.float32), boxes((0, 0, 1, 1)), NONE)
     assert hits.shape == counted.shape == (0,)

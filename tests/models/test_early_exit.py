@@ -3,13 +3,16 @@
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install torch")
+
+from net_sizes import multiplications, parameter_count  # noqa: E402
 
 from app.vision.runtime import ort  # noqa: E402
 from models.detection.onnx_writer import stem_model, tail_model  # noqa: E402
 from models.detection.priors import face_priors, person_priors  # noqa: E402
-from models.nets.blocks import Convolution, multiplications, parameter_count  # noqa: E402
+from models.nets.blocks import Convolution  # noqa: E402
 from models.nets.early_exit import HEIGHT, WIDTH, EarlyExitDetector, gate_features  # noqa: E402
 
 
@@ -42,17 +45,19 @@ def test_every_output_has_a_prior(net: EarlyExitDetector) -> None:
     ]
 
 
-def test_no_activation_leaves_the_range_of_a_relu6(net: EarlyExitDetector) -> None:
-    seen = []
-    hooks = [
-        module.register_forward_hook(lambda _, __, output: seen.append((output.min().item(), output.max().item())))
-        for module in net.modules()
-        if isinstance(module, Convolution) and not module.linear
-    ]
-    net(torch.rand(1, 3, HEIGHT, WIDTH) * 255)
-    for hook in hooks:
-        hook.remove()
-    assert seen and min(low for low, _ in seen) >= 0 and max(high for _, high in seen) <= 6
+def test_every_activation_is_a_clip_that_the_runtime_joins_with_its_convolution(net: EarlyExitDetector) -> None:
+    stem, tail = stem_model(net.stem, WIDTH, HEIGHT), tail_model(net.tail, 24, HEIGHT // 4, WIDTH // 4)
+    for model, part in ((stem, net.stem), (tail, net.tail)):
+        graph = onnx.load_from_string(model).graph
+        convolutions = {node.output[0] for node in graph.node if node.op_type == "Conv"}
+        clips = [node for node in graph.node if node.op_type == "Clip"]
+        constants = {tensor.name: tensor for tensor in graph.initializer}
+        read = [name for node in graph.node for name in node.input]
+        activations = [one for one in part.modules() if isinstance(one, Convolution) and not one.linear]
+        assert len(clips) == len(activations) > 0
+        assert all(clip.input[0] in convolutions and read.count(clip.input[0]) == 1 for clip in clips)
+        bounds = [[numpy_helper.to_array(constants[name]).item() for name in clip.input[1:]] for clip in clips]
+        assert bounds == [[0, 6]] * len(clips)
 
 
 def test_onnx_equals_torch(net: EarlyExitDetector) -> None:

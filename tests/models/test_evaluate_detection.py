@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from app.vision.artefact import SHIPPED, shipped
+from app.vision.detector import Detector
+from app.vision.faces import FaceFinder
+from app.vision.picture import ArrayPicture
 from models.__main__ import main
+from models.detection.finding import FLOOR
 from models.evaluate.detection import DETECTORS, Measured, figures
 from models.evaluate.subjects import fingerprint
 from models.pictures import decoded
@@ -72,6 +76,19 @@ def test_real_nets_on_portraits(
     assert told["sha256"] == fingerprint(shipped(role).card) and told["sha256"][:12] in shipped(role).card.id
 
 
+@pytest.mark.parametrize("category", ["person", "face"])
+def test_average_precision_sees_what_a_camera_leaves_out(
+    category: str, portrait_files: dict[str, bytes], portrait_set: tuple[Path, Path]
+) -> None:
+    subject, picture = DETECTORS["cardea"](category), decoded(portrait_files)[0]
+    detector, finder = Detector(shipped("detector")), FaceFinder(shipped("face_finder"))
+    seen = finder.find(picture) if category == "face" else detector.finish(detector.look(ArrayPicture(picture)))
+    boxes, scores = subject.find(picture, FLOOR)
+    assert FLOOR <= scores.min() < 0.2 and len(scores) > len(seen.scores)
+    np.testing.assert_array_equal(boxes[: len(seen.boxes)], seen.boxes)
+    np.testing.assert_array_equal(subject.find(picture, subject.threshold)[1], scores[scores >= subject.threshold])
+
+
 def test_a_folder_on_trial_is_the_shipped_one_when_it_is_the_same(
     portrait_set: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +142,15 @@ def test_figures_of_hand_made_finds() -> None:
         "32-48": {"truths": 1, "recall": 0.0},
     }
     assert told["images_with_a_find"] == 0.5 and told["intervals"]["recall"][0] == 0
+
+
+def test_a_small_mistake_counts_for_nothing_as_in_coco() -> None:
+    truth = boxes((0, 0, 40, 40))
+    for finds, precision in (((100, 0, 110, 10), 1), ((100, 0, 130, 30), 0.5)):
+        told = figures([measured(np.concatenate([boxes(finds), truth]), [0.9, 0.8], truth)], 0.5, 24)
+        assert (told["precision"], told["ap50"], told["recall"]) == (precision, precision, 1)
+    told = figures([measured(boxes((0, 0, 23, 40)), [0.9], boxes((0, 0, 25, 40)))], 0.5, 24)
+    assert told["ap50"] == 1  # a hit is no mistake, however small
 
 
 def test_finds_in_unknown_regions_count_for_nothing() -> None:

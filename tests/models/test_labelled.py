@@ -56,6 +56,13 @@ def test_what_is_read(inside: Path) -> None:
     assert sample.labelled == {"face", "person"} == pictures.categories
 
 
+def test_joints_of_persons_are_no_points_of_faces(tmp_path: Path) -> None:
+    person = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [10, 20, 30, 40], "keypoints": [5, 6, 2] * 17}
+    entries = {"set/images/a.jpg": jpeg(), "set/boxes.json": json.dumps(coco() | {"annotations": [person]})}
+    points = LabelledPictures(packed(tmp_path / "set.zip", **entries)).sample(0).points
+    assert points.shape == (1, 5, 2) and np.isnan(points).all()
+
+
 def test_what_a_set_says_of_a_picture_counts(tmp_path: Path) -> None:
     entries = {"set/images/a.jpg": jpeg(), "set/boxes.json": json.dumps(coco(labelled=["face"]))}
     assert LabelledPictures(packed(tmp_path / "set.zip", **entries)).sample(0).labelled == {"face"}
@@ -85,6 +92,10 @@ def test_errors_name_file_and_entry(tmp_path: Path, inside: Path) -> None:
         ("[]", "truth.json is not in the COCO form"),
         ("{", "truth.json cannot be read"),
         (json.dumps({"images": [{}], "annotations": [], "categories": []}), "truth.json is not in the COCO form"),
+        (
+            json.dumps({"images": [{"file_name": "images/a.jpg"}], "annotations": [], "categories": []}),
+            "truth.json is not in the COCO form .*'id'",
+        ),
         (json.dumps(coco("images/b.jpg")), "truth.json names images/b.jpg; of the pictures there 0 fit"),
     ]:
         truth.write_text(content)

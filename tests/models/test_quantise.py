@@ -13,7 +13,7 @@ from app.vision.processor import preferred_precision, read_cpuinfo
 from app.vision.runtime import ort
 from models.calibration import calibration_pictures
 from models.codes import lost_by_rounding, quantisation, quantised_bias, quantised_weights
-from models.precisions import HALF_STEM, STEM, TAIL, TWINS, detector_ranges, in_float, keep_ranges, kept_ranges
+from models.precisions import STEM, TAIL, TWINS, detector_ranges, in_float, keep_ranges, kept_ranges
 from models.quantise import Range, Ranges, calibrate, convolutions, float_convolutions, quantised
 from models.starter.graph import Graph, Map
 from models.starter.recipes import PERSON
@@ -32,7 +32,7 @@ def weights(*shape: int) -> np.ndarray:
 def block(residual: bool = True) -> bytes:
     """An inverted residual: expansion, depthwise, projection, sum; and a convolution behind it."""
     graph = Graph("block", {"x": [1, 4, ROWS, COLUMNS]})
-    source = Map("x", 4, ROWS)
+    source = Map("x", 4, ROWS, COLUMNS)
     cells = graph.clipped(graph.convolution(source, weights(16, 4, 1, 1), weights(16), 1), 0, 6)  # conv0
     cells = graph.clipped(graph.convolution(cells, weights(16, 1, 3, 3), weights(16), 1), 0, 6)  # conv2
     cells = graph.convolution(cells, weights(4, 16, 1, 1), weights(4), 1)  # conv4
@@ -146,7 +146,7 @@ def test_the_runtime_computes_what_the_codes_say() -> None:
         pytest.skip("this processor may overflow")
     graph = Graph("one", {"x": [1, 4, ROWS, COLUMNS]})
     kernel, bias = weights(6, 4, 1, 1), weights(6)
-    cells = graph.clipped(graph.convolution(Map("x", 4, ROWS), kernel, bias, 1), 0, 6)
+    cells = graph.clipped(graph.convolution(Map("x", 4, ROWS, COLUMNS), kernel, bias, 1), 0, 6)
     graph.node("Identity", cells.name, output="y")
     model = graph.model({"y": [1, 6, ROWS, COLUMNS]})
     ranges = calibrate(model, batches())
@@ -163,7 +163,7 @@ def test_the_runtime_computes_what_the_codes_say() -> None:
 
 def test_what_only_passes_maps_on_keeps_their_scale() -> None:
     graph = Graph("pyramid", {"x": [1, 4, ROWS, COLUMNS]})
-    fine = graph.clipped(graph.convolution(Map("x", 4, ROWS), weights(4, 4, 1, 1), weights(4), 1), 0, 6)
+    fine = graph.clipped(graph.convolution(Map("x", 4, ROWS, COLUMNS), weights(4, 4, 1, 1), weights(4), 1), 0, 6)
     coarse = graph.node("MaxPool", fine.name, kernel_shape=[2, 2], strides=[2, 2])
     enlarged = graph.node(
         "Resize",
@@ -174,7 +174,7 @@ def test_what_only_passes_maps_on_keeps_their_scale() -> None:
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
-    joined = graph.sum(fine, Map(enlarged, 4, ROWS))
+    joined = graph.sum(fine, Map(enlarged, 4, ROWS, COLUMNS))
     end = graph.convolution(joined, weights(4, 4, 3, 3), weights(4), 1)
     graph.node("Identity", end.name, output="y")
     model = graph.model({"y": [1, 4, ROWS, COLUMNS]})
@@ -205,8 +205,8 @@ def float_nets() -> dict[str, bytes]:
 def test_the_shipped_nets_run_on_integers(name: str) -> None:
     nets = float_nets()
     left = float_convolutions((SHIPPED / PERSON.name / TWINS[name]).read_bytes())
-    assert len(left) == len(in_float(name, nets)) == {STEM: 3, HALF_STEM: 3, TAIL: 0}[name]
-    assert len(convolutions(nets[name])) == {STEM: 9, HALF_STEM: 9, TAIL: 79}[name]
+    assert len(left) == len(in_float(name, nets)) == {STEM: 3, TAIL: 0}[name]
+    assert len(convolutions(nets[name])) == {STEM: 9, TAIL: 79}[name]
 
 
 def test_the_shipped_nets_are_made_with_the_kept_ranges() -> None:
@@ -232,8 +232,7 @@ def test_the_kept_ranges_are_those_of_the_calibration_pictures(packages: Path) -
     for portrait in PORTRAITS.values():
         take_or_skip(portrait)
     nets = float_nets()
-    sizes = {STEM: PERSON.input["size"], HALF_STEM: PERSON.parameters["half_size"]}
-    some = detector_ranges(nets, calibration_pictures(packages, 6), sizes)
+    some = detector_ranges(nets, calibration_pictures(packages, 6), {STEM: PERSON.input["size"]})
     kept = kept_ranges(PERSON.name, nets)
     for file, found in some.items():
         assert set(found) == set(kept[file])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.detection.splits import ALIKE, TEST, TRAIN, VALIDATION, gradient_hash, original, split_of, splits
+from models.detection.splits import ALIKE, MEASURED, TEST, TRAIN, VALIDATION, gradient_hash, original, split_of, splits
 
 
 def scene(seed: int) -> np.ndarray:
@@ -29,8 +29,13 @@ def test_the_place_does_not_depend_on_set_folder_suffix_or_variant() -> None:
         assert len(places) == 1
 
 
-def test_sets_for_measuring_train_nothing() -> None:
-    assert {split_of(f"pennfudan_persons_170/images/{number}.jpg") for number in range(50)} == {TEST}
+@pytest.mark.parametrize("measured", MEASURED)
+def test_sets_for_measuring_train_nothing(measured: str) -> None:
+    assert {split_of(f"{measured}/images/{number}.jpg") for number in range(50)} == {TEST}
+
+
+def test_lfw_measures() -> None:
+    assert "lfw_pairs_150px" in MEASURED
 
 
 def test_original() -> None:
@@ -55,6 +60,24 @@ def test_near_duplicates_never_straddle() -> None:
     places = splits(hashes | copies)
     assert all(places[f"set/{number}.jpg"] == places[f"other/copy{number}.jpg"] for number in range(400))
     assert len(set(places.values())) == 3
+
+
+def test_a_group_has_the_strictest_place_of_its_members() -> None:
+    names = [f"a/{number}.jpg" for number in range(200)]
+    own = {place: [name for name in names if split_of(name) == place] for place in (TRAIN, VALIDATION, TEST)}
+    for places in ((TRAIN, TEST), (VALIDATION, TEST), (TRAIN, VALIDATION)):
+        for first, second in zip(*(own[place] for place in places), strict=False):
+            assert set(splits({first: 7, second: 7}).values()) == {places[1]}
+
+
+def test_no_picture_of_a_set_is_less_strict_in_a_union() -> None:
+    strictness = (TRAIN, VALIDATION, TEST).index
+    generator = np.random.default_rng(1)
+    alone = {f"a/{number}.jpg": int(generator.integers(2**63)) for number in range(300)}
+    others = {f"b/x{number}.jpg": value ^ 0b101 for number, value in enumerate(alone.values())}
+    before, after = splits(alone), splits(alone | others)
+    assert all(strictness(after[name]) >= strictness(before[name]) for name in alone)
+    assert any(strictness(after[name]) > strictness(before[name]) for name in alone)
 
 
 def test_variants_share_a_place_though_they_look_different() -> None:

@@ -6,8 +6,10 @@ from fixtures_starter import take_or_skip
 
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install torch")
 
+from net_sizes import multiplications, parameter_count  # noqa: E402
+
 from app.vision.artefact import SHIPPED, Artefact  # noqa: E402
-from models.nets.blocks import SameConv, multiplications, parameter_count  # noqa: E402
+from models.nets.blocks import SameConv  # noqa: E402
 from models.nets.ssdlite import PRIORS, SSDLite, StarterStem, Trunk  # noqa: E402
 from models.nets.starter_weights import starter  # noqa: E402
 from models.starter.graphdef import float_constants  # noqa: E402

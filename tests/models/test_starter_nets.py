@@ -2,9 +2,7 @@
 
 import cv2
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
 from app.vision.artefact import SHIPPED, Artefact
 from app.vision.faces import FaceFinder
@@ -48,36 +46,6 @@ def test_stem_and_tail_fit() -> None:
     np.testing.assert_allclose(features, averaged(cells, 3), atol=1e-5)
 
 
-def convolved(values: np.ndarray, weights: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
-    """A convolution (c, h, w) -> (o, h', w') with TensorFlow's SAME padding, written out."""
-    channels, side, kernel = len(values), values.shape[1], weights.shape[2]
-    before, after = same_padding(side, kernel, stride)
-    padded = np.pad(values, ((0, 0), (before, after), (before, after)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))[:, ::stride, ::stride]
-    if weights.shape[1] == 1 and channels == len(weights):
-        return np.einsum("chwij,cij->chw", windows, weights[:, 0]) + bias[:, None, None]
-    return np.einsum("chwij,ocij->ohw", windows, weights, optimize=True) + bias[:, None, None]
-
-
-def test_the_half_stem_equals_its_layers_written_out() -> None:
-    # The pads of the 300x300 stem would be wrong at 150x150, and the result still looks like a map.
-    model = onnx.load(SHIPPED / PERSON.name / "stem_half.onnx")
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    layers = [[constants[name] for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
-    strides = [2, 1, 1, 1, 2, 1, 1, 1, 1]  # first convolution; block 0; block 1 strides; block 2 adds its input
-    linear = {2, 5, 8}
-    picture = noise(1, 3, 150, 150)
-    values, entry = picture[0].astype(np.float64) * (2 / 255) - 1, np.zeros(0)
-    for index, ((weights, bias), stride) in enumerate(zip(layers, strides, strict=True)):
-        entry = values if index == 6 else entry
-        values = convolved(values, weights, bias, stride)
-        values = values if index in linear else values.clip(0, 6)
-    values = values + entry
-    assert values.shape == (24, 38, 38)
-    (features,) = Artefact(SHIPPED / PERSON.name).open("stem_half.onnx").run(picture)
-    np.testing.assert_allclose(features, averaged(values[None], 2), atol=1e-3)
-
-
 def test_the_embedder_takes_any_number_and_gives_unit_vectors() -> None:
     net = Artefact(SHIPPED / EMBEDDER.name).open("embedder.onnx")
     crops = noise(3, 3, 112, 112)
@@ -91,7 +59,7 @@ def test_the_embedder_takes_any_number_and_gives_unit_vectors() -> None:
 def test_the_rewritten_prelu_is_one() -> None:
     slope = np.array([0.25, -0.5, 1.0, 0.0], np.float32)
     graph = Graph("activation", {"x": ["batch", 4, 3, 3]})
-    activated = _prelu(graph, Map("x", 4, 3), slope)
+    activated = _prelu(graph, Map("x", 4, 3, 3), slope)
     graph.node("Identity", activated.name, output="y")
     session = ort.InferenceSession(graph.model({"y": ["batch", 4, 3, 3]}), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).normal(size=(2, 4, 3, 3)).astype(np.float32)

@@ -1,42 +1,39 @@
-"""Training from the command line: the smallest run, resumed, and exported; and that every run file can be read."""
+"""Training from the command line: the smallest run, resumed, and exported; batches and terms of the loss."""
 
 import csv
+import importlib
 import itertools
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from fixtures_starter import take_or_skip
+from onnx import numpy_helper
 
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install torch")
 
 from app.errors import SetupError  # noqa: E402
-from app.vision.runtime import ort  # noqa: E402
+from app.vision.artefact import Artefact  # noqa: E402
+from app.vision.detector import Detector  # noqa: E402
+from app.vision.picture import ArrayPicture  # noqa: E402
 from models.__main__ import main  # noqa: E402
 from models.detection.batches import Batch, Batches, open_sources  # noqa: E402
+from models.detection.export import TOLERANCE, disagreement, written  # noqa: E402
 from models.detection.matching import POSITIVE  # noqa: E402
-from models.quantise import float_convolutions  # noqa: E402
+from models.nets.early_exit import EarlyExitDetector  # noqa: E402
+from models.precisions import FEATURES, STEM  # noqa: E402
 from models.run import Plan, Run  # noqa: E402
+from models.starter.recipes import PERSON  # noqa: E402
 from models.training import TASKS  # noqa: E402
 from models.training import fit as fitting  # noqa: E402
 from models.training.detector import Task  # noqa: E402
 from models.training.fit import Average, rate  # noqa: E402
 
-RUNS = Path(__file__).parents[2] / "models" / "runs"
-SMALLEST = RUNS / "smallest.toml"
-
-
-@pytest.mark.parametrize("file", sorted(RUNS.glob("*.toml")), ids=lambda file: file.stem)
-def test_run_files_can_be_read(file: Path) -> None:
-    plan = Plan.read(file)
-    assert plan.task in TASKS and plan.losses and plan.sets and plan.steps > 0
-
-
-def test_a_run_file_with_a_missing_value_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_text(SMALLEST.read_text().replace("seed = 7\n", ""))
-    with pytest.raises(SetupError, match="seed"):
-        Plan.read(tmp_path / "a.toml")
+SMALLEST = Path(__file__).parents[2] / "models" / "runs" / "smallest.toml"
 
 
 def test_batches_are_functions_of_seed_and_number(drawn_sets: Path) -> None:
@@ -103,12 +100,38 @@ def exported_equals_its_card(run: Path, out: Path, packages: Path) -> None:
     assert main(["export", str(run), "--out", str(out), "--cache", str(packages)]) == 0
     card = json.loads((out / "card.json").read_text())
     assert set(card["files"]) == {"stem.onnx", "tail.onnx", "tail.int8.onnx"}
-    assert float_convolutions((out / "tail.int8.onnx").read_bytes()) == []  # 8 bits from end to end
-    files = card["parameters"]["precisions"]["int8"]
-    stem, tail = (ort.InferenceSession(out / files[name]) for name in ("stem", "tail"))
-    cells, features = stem.run(None, {"image": np.zeros((1, 3, 240, 320), np.float32)})
-    outputs = tail.run(None, {"map": cells})
-    assert features.shape == (1, 24, 15, 20) and [value.shape[1] for value in outputs] == [1554, 1554, 3160, 3160, 3160]
+    assert "The sets drawn:" in card["training_data"] and card["training"]["sets"] == {"drawn": 1.0}
+    for precision, tail in (("fp32", "tail.onnx"), ("int8", "tail.int8.onnx")):
+        artefact = Artefact(out)
+        detector = Detector(artefact, precision=precision)
+        glance = detector.look(ArrayPicture(np.zeros((241, 321, 3), np.uint8)))
+        assert glance.features.shape == (24, 15, 20) and glance.cells is not None
+        assert len(detector.finish(glance).boxes) >= 0
+        outputs = artefact.open(tail).run(glance.cells)
+        assert [value.shape[1] for value in outputs] == [1554, 1554, 3160, 3160, 3160]
+
+
+def test_the_gates_features_are_compared_too() -> None:
+    net = EarlyExitDetector().eval()
+    nets, pictures = written(net), [np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)]
+    assert disagreement(net, nets, pictures) < TOLERANCE
+    stem = onnx.load_from_string(nets[STEM])
+    (pooling,) = (node for node in stem.graph.node if node.output[0] == FEATURES)
+    (kernel,) = (tensor for tensor in stem.graph.initializer if tensor.name == pooling.input[1])
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * np.float32(1.01), kernel.name))
+    assert disagreement(net, nets | {STEM: stem.SerializeToString()}, pictures) == pytest.approx(0.01, rel=0.01)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_term_that_a_run_file_may_name_is_computed(name: str, drawn_sets: Path, packages: Path) -> None:
+    take_or_skip(PERSON.source)
+    kind = TASKS[name]
+    plan = replace(Plan.read(SMALLEST), window=[96, 96], losses=dict.fromkeys(kind.terms, 1.0))
+    task = importlib.import_module(kind.module).Task(plan, packages, packages, [drawn_sets])
+    batches = task.batches(0)
+    values = task.losses(next(batches))
+    batches.close()
+    assert set(values) == set(kind.terms) and all(value.isfinite() for value in values.values())
 
 
 class PulledError(Exception):
@@ -144,12 +167,3 @@ def trained(run: Run, cache: Path, sets: list[Path], batches: int = 99) -> torch
     task.batches = stopping
     fitting.fit(run, task)
     return task.net
-
-
-def test_a_changed_run_file_is_not_resumed(tmp_path: Path) -> None:
-    file = tmp_path / "a.toml"
-    file.write_text(SMALLEST.read_text())
-    Run(file, tmp_path / "runs", resume=False)
-    file.write_text(SMALLEST.read_text().replace("seed = 7", "seed = 8"))
-    with pytest.raises(SetupError, match="has changed"):
-        Run(file, tmp_path / "runs", resume=True)

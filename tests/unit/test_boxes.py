@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from app.vision.boxes import anchors, areas, decode, iou, nms, to_pixels
+from app.vision.boxes import anchors, areas, decode, iou, nms, shares_inside, to_pixels
 
 BOXES = np.array([(0, 0, 10, 10), (1, 1, 11, 11), (0, 0, 10, 5), (20, 20, 30, 30)], np.float32)
 SCORES = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
@@ -22,9 +22,18 @@ def test_iou_of_known_boxes() -> None:
     np.testing.assert_allclose(overlap, iou(truths, priors).T)
 
 
+def test_shares_of_known_boxes_in_others() -> None:
+    np.testing.assert_allclose(
+        shares_inside(BOXES[:3], BOXES), [[1, 0.81, 0.5, 0], [0.81, 1, 0.36, 0], [1, 0.72, 1, 0]]
+    )
+    assert shares_inside(BOXES[:1], BOXES[:1] * 3).tolist() == [[1]]
+
+
 def test_no_boxes_are_an_ordinary_input() -> None:
     assert iou(NONE, BOXES).shape == (0, 4)
     assert iou(BOXES, NONE).shape == (4, 0)
+    assert shares_inside(NONE, BOXES).shape == (0, 4)
+    assert shares_inside(BOXES, NONE).shape == (4, 0)
     assert nms(NONE, np.zeros(0, np.float32), 0.5).shape == (0,)
     assert decode(NONE, NONE, [10, 10, 5, 5]).shape == (0, 4)
 
@@ -33,6 +42,7 @@ def test_boxes_without_area_overlap_with_nothing() -> None:
     flat = np.array([(3, 3, 3, 9), (8, 8, 2, 2)], np.float32)
     assert areas(flat).tolist() == [0, 0]
     assert not iou(flat, np.concatenate([flat, BOXES])).any()
+    assert not shares_inside(flat, np.concatenate([flat, BOXES])).any()
 
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.45, [0, 3]), (0.6, [0, 2, 3]), (0.7, [0, 1, 2, 3])])

@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "app.live": (),
     "app.memory": (),
     "app.intervals": (),
+    "app.options": (),
     "app.mqtt": ("app.side_job", "app.types", "app.errors", "app.events", "app.store.records", "app.mqtt"),
     "app.webhooks": ("app.side_job", "app.errors", "app.events", "app.store", "app.webhooks"),
     "app.advice": ("app.types",),
@@ -48,7 +49,16 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "app.cli": None,
     "app.__main__": ("app.errors", "app.cli", "app.memory"),
     "workers": ("app", "workers"),
-    "models": ("app.types", "app.errors", "app.vision", "app.packages", "app.portraits", "app.intervals", "models"),
+    "models": (
+        "app.types",
+        "app.errors",
+        "app.vision",
+        "app.packages",
+        "app.portraits",
+        "app.intervals",
+        "app.options",
+        "models",
+    ),
 }
 BARRED = {"app.api": ("app.cli", "app.web"), "app.web": ("app.cli",), "workers": ("app.api", "app.cli", "app.settings")}
 

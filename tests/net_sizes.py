@@ -1,0 +1,28 @@
+"""How large a net in torch is and what it costs; figures that others published for the same layers."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Return the number of trained values; running figures of normalisations are not among them."""
+    return sum(value.numel() for value in net.parameters())
+
+
+def multiplications(net: nn.Module, *shape: int) -> int:
+    """Return the multiply-accumulate operations of all convolutions for one input of this shape (1, c, h, w)."""
+    total = 0
+
+    def count(module: nn.Module, _: Sequence[Tensor], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += output[0].numel() * module.weight[0].numel()
+
+    hooks = [module.register_forward_hook(count) for module in net.modules() if isinstance(module, nn.Conv2d)]
+    with torch.no_grad():
+        net.eval()(torch.zeros(shape))
+    for hook in hooks:
+        hook.remove()
+    return total
