@@ -6,7 +6,8 @@ decoder has seen the key frame, so its pictures are then those of a decoder that
 
 A stream is decoded whole while its packets cannot be relied upon: few still groups known, sizes that vary much in
 stillness, key frames far apart, pictures that come in another order than packets, a codec whose key frames we cannot
-tell. A codec that has nothing but key frames is decoded at the rate of analysis, always.
+tell; also when a group takes long to decode, for whoever wakes the decoder waits for all of it. A codec that has
+nothing but key frames is decoded at the rate of analysis, always.
 """
 
 from collections import deque
@@ -27,8 +28,11 @@ REST = 3.0  # seconds that the gate must be shut and packets must tell of nothin
 FARTHEST = 4.2  # seconds between key frames: 100 pictures at 25 a second, and nobody has left a door again within them
 GAPS = 8  # distances between key frames that are remembered
 MOST_PACKETS, MOST_BYTES = 256, 4 << 20  # that are kept: 4 s of 60 pictures a second, or of 8 Mbit/s
+MOST_CATCH_UP = 0.3  # seconds of CPU that decoding what was kept may take; several cameras may wake at once
+SMOOTHING = 0.02  # weight of a packet in the mean cost of decoding one: the last 50 count
 HEAD = 4096  # bytes of a packet within which its first slice begins
 BEFORE, AFTER = 3.0, 1.0  # seconds around the opening of the gate in which packets should tell of a visit
+PROMPT = 0.6  # seconds within which packets tell of somebody who moves (at most .56 in 14 visits, groups of 1 s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,12 @@ class LightDecoding:
         self._key_at = float("-inf")  # when the last key frame came
         self._began = float("inf")  # when the first one came
         self._gaps: deque[float] = deque(maxlen=GAPS)  # seconds between key frames
+        self._cost = 0.0  # mean CPU seconds to decode a packet that is no key frame
         self._whole = False  # the last key frame's picture came with its packet, undamaged
         self._unusual = float("-inf")  # when packets last told that something moves
         self._waiting: tuple[Group, float, float] | None = None  # a group, its begin and end, not known to be still yet
         self._visit: float | None = None  # opening of the last visit that packets were asked about
+        self._found: float | None = None  # opening of the last visit that came during a rest, packets silent
         self._watch.begin()
 
     def choose(self, packet: "Packet[VideoStream]", clock: float) -> "list[Packet[VideoStream]]":
@@ -86,6 +92,8 @@ class LightDecoding:
         if self._intra:
             return self._if_due(packet, clock)
         judgement = self._attention.judgement
+        if self._resting and judgement is not None:
+            self._found = judgement.opened_at
         if packet.is_keyframe and stands_alone(self._codec, bytes(memoryview(packet)[:HEAD])):
             self._begin_group(packet.size, clock, judgement)
             return [packet]
@@ -93,7 +101,7 @@ class LightDecoding:
         if told:
             self._unusual = clock
         if judgement is not None:
-            self._ask_about(judgement, clock)
+            self._ask_about(judgement, clock, told)
         if not self._resting:
             return [packet]
         self._kept.append(packet)
@@ -103,9 +111,11 @@ class LightDecoding:
         chosen, self._kept, self._resting = self._kept, [], False
         return chosen
 
-    def decoded(self, packet: "Packet[VideoStream]", frames: list[VideoFrame]) -> None:
-        """Note what the decoder returned for a packet that was chosen."""
-        if packet.is_keyframe:
+    def decoded(self, packet: "Packet[VideoStream]", frames: list[VideoFrame], seconds: float) -> None:
+        """Note what the decoder returned for a packet that was chosen, and the CPU time that it took."""
+        if not packet.is_keyframe:
+            self._cost += SMOOTHING * (seconds - self._cost)
+        else:
             self._whole = len(frames) == 1 and frames[0].key_frame and not frames[0].is_corrupt
 
     def _if_due(self, packet: "Packet[VideoStream]", clock: float) -> "list[Packet[VideoStream]]":
@@ -123,20 +133,20 @@ class LightDecoding:
         self._kept = []
         self._gaps.append(clock - self._key_at)
         self._began = min(self._began, clock)
-        self._resting = self._may_rest(judgement, clock)
+        self._resting = self._may_rest(judgement, clock, len(ended.sizes))
         self._key_at = clock
 
-    def _may_rest(self, judgement: Judgement | None, clock: float) -> bool:
-        """Tell whether what follows the key frame that has just come need not be decoded."""
+    def _may_rest(self, judgement: Judgement | None, clock: float, length: int) -> bool:
+        """Tell whether what follows the key frame that has just come, some `length` packets, need not be decoded."""
         return (
             judgement is not None
             and judgement.shut_since is not None
             and clock - judgement.people_at >= CALM
             and clock - max(judgement.shut_since, self._unusual) >= REST
             and judgement.clock >= self._key_at  # the analysis keeps up
-            and not judgement.looked_at
-            and not self._attention.everything
+            and not self._attention.looked_at()
             and self._whole
+            and length * self._cost <= MOST_CATCH_UP
             and max(self._gaps) <= FARTHEST
             and self._watch.usable
             and self._trust.given(clock, self._watch.lively)
@@ -147,23 +157,31 @@ class LightDecoding:
         return (
             judgement is not None
             and judgement.shut_since is not None
-            and not judgement.looked_at
-            and not self._attention.everything
+            and not self._attention.looked_at()
             and self._whole
+            and len(self._kept) * self._cost <= MOST_CATCH_UP
             and clock - self._key_at <= FARTHEST
             and len(self._kept) < MOST_PACKETS
             and sum(packet.size for packet in self._kept) < MOST_BYTES
         )
 
-    def _ask_about(self, judgement: Judgement, clock: float) -> None:
-        """Find out, once for each visit, whether packets told of it."""
+    def _ask_about(self, judgement: Judgement, clock: float, told: bool) -> None:
+        """Find out, once for each visit, whether packets told of it.
+
+        A key frame may come before they can have told. If they do so in time after it, the visit says nothing of them.
+        """
         opened = judgement.opened_at
-        if not judgement.peopled or opened is None or opened == self._visit or clock < opened + AFTER:
+        if opened is None or opened == self._visit:
+            return
+        if told and opened == self._found and clock <= opened + PROMPT:
+            self._visit = opened
+            return
+        if not judgement.person_seen or clock < opened + AFTER:
             return
         self._visit = opened
         if opened <= self._began or not self._watch.usable:
             return
-        if self._unusual >= opened - BEFORE:
+        if opened != self._found and self._unusual >= opened - BEFORE:
             self._trust.confirm()
         else:
             self._counters.missed_by_packets += 1

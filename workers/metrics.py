@@ -26,10 +26,12 @@ class WorkerMetrics(Collector):
         abandoned = CounterMetricFamily(
             "cardea_readers_abandoned", "Readers that hung in a decoder and were replaced.", labels=["camera"]
         )
-        light = CounterMetricFamily(
-            "cardea_light_decoding",
-            "Packets that were never decoded, times that packets told of motion, visits of which they did not.",
-            labels=["camera", "what"],
+        skipped = CounterMetricFamily("cardea_packets_skipped", "Packets that were never decoded.", labels=["camera"])
+        wakes = CounterMetricFamily(
+            "cardea_light_wakes", "Times that packets of a still scene told of motion.", labels=["camera"]
+        )
+        missed = CounterMetricFamily(
+            "cardea_visits_missed_by_packets", "Visits of which packets did not tell.", labels=["camera"]
         )
         for camera, watched in self._worker.watched.items():
             counted = watched.pipeline.stages
@@ -45,10 +47,10 @@ class WorkerMetrics(Collector):
             states.add_metric([camera], watched.state == "online")
             abandoned.add_metric([camera], watched.reader.abandoned)
             reading = watched.reader.counters
-            light.add_metric([camera, "skipped"], reading.skipped)
-            light.add_metric([camera, "woken"], reading.woken)
-            light.add_metric([camera, "missed"], reading.missed_by_packets)
-        yield from (frames, stages, states, abandoned, light)
+            skipped.add_metric([camera], reading.skipped)
+            wakes.add_metric([camera], reading.woken)
+            missed.add_metric([camera], reading.missed_by_packets)
+        yield from (frames, stages, states, abandoned, skipped, wakes, missed)
 
 
 def send_latency(registry: CollectorRegistry) -> Histogram:

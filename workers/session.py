@@ -137,12 +137,13 @@ class Session:
     def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
         self._barren += 1
         frames: list[VideoFrame] = []
+        started = time.thread_time()
         try:
             frames = packet.decode()
         except FFmpegError:
             self._counters.undecodable += 1
         if self._light is not None:
-            self._light.decoded(packet, frames)
+            self._light.decoded(packet, frames, time.thread_time() - started)
         return frames
 
     def _hopeless(self) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from app.access import Verdict
 from app.store.records import CameraStats
 from app.types import AccessEvent, Array, Camera, CameraEvent, CameraState, Decision, Event, Frame, TamperEvent
-from app.vision.tamper import Change
+from app.vision.tamper import Change, TamperWatch
 from workers import stills
 from workers.attention import Attention
 from workers.live import LiveView
@@ -24,11 +24,30 @@ from workers.reader import CameraReader
 
 @dataclass(slots=True)
 class Numbering:
-    """Numbers the events of a camera within one owner epoch; states come from the reader's thread."""
+    """What outlives a watch of a camera within one owner epoch: the number of its last event, and its tampering.
+
+    What was said of tampering may still wait to be stored when the camera is opened anew. States come from the reader's
+    thread.
+    """
 
     camera: Camera
     last: int = 0
+    tampered_since: datetime | None = field(init=False)
+    _tamper: TamperWatch = field(init=False)
     _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        """Begin with what the store knows."""
+        said = self.camera.tampering
+        self.tampered_since = None if said is None else said.since
+        self._tamper = TamperWatch(None if said is None else said.kind)
+
+    def tamper_of(self, camera: Camera) -> TamperWatch:
+        """Return the watch over the view of the camera as it is now; with another source it begins anew."""
+        if camera.source != self.camera.source:
+            self._tamper = TamperWatch(self._tamper.told)
+        self.camera = camera
+        return self._tamper
 
     def publish(self, make: Callable[[str, int], Event], publish: Callable[[Event], None]) -> None:
         """Make the next event from its id and sequence number, and publish it before any later one."""
@@ -63,9 +82,8 @@ class WatchedCamera:
         self._since, self._opened = datetime.now(UTC), time.monotonic()
         self._lag = 0.0  # seconds
         self._lost: deque[float] = deque(maxlen=1)  # when the camera was last lost, until the loop has seen it
-        self._tampered_since = None if camera.tampering is None else camera.tampering.since
         self.mailbox = Mailbox(ready)
-        self.attention = Attention()
+        self.attention = Attention(lambda: live.shows(camera.id))
         self.reader = CameraReader(camera, self.mailbox, self._state_changed, attention=self.attention)
 
     def step(self, may_grant: Callable[[float], bool]) -> None:
@@ -85,7 +103,7 @@ class WatchedCamera:
             self._announce(verdict, frame, started)
         if self.pipeline.tampering is not None:
             self._announce_tampering(self.pipeline.tampering, frame)
-        self._tell(frame)
+        self._record(frame)
         self._lag = time.monotonic() - frame.clock
         self._live.offer(self.camera, frame, self.pipeline)
 
@@ -108,14 +126,11 @@ class WatchedCamera:
         """Have the last word on all visits: this camera is watched no longer, or not by us."""
         self._close_visits(time.monotonic())
 
-    def _tell(self, frame: Frame) -> None:
+    def _record(self, frame: Frame) -> None:
         """Let the reader know whether anything is worth decoding for."""
         sight = self.pipeline.sight
         if sight is not None:
-            looked_at = self._live.shows(self.camera.id)
-            self.attention.tell(
-                frame.clock, still=not sight.motion.open, people=bool(sight.tracks), looked_at=looked_at
-            )
+            self.attention.record(frame.clock, still=not sight.motion.open, people=bool(sight.tracks))
 
     def _close_visits(self, clock: float) -> None:
         for verdict in self.pipeline.close(clock):
@@ -151,8 +166,9 @@ class WatchedCamera:
     def _announce_tampering(self, change: Change, frame: Frame) -> None:
         """Say that tampering began or ended; an end goes with the beginning that was said last, by whomever."""
         camera, turned = self.camera, frame.captured_at - timedelta(seconds=frame.clock - change.since)
-        since = turned if change.began or self._tampered_since is None else self._tampered_since
-        self._tampered_since = since if change.began else None
+        ended, said = change.ended_by is not None, self._numbering.tampered_since
+        since = said if ended and said is not None else turned
+        self._numbering.tampered_since = None if ended else since
         self._numbering.publish(
             lambda identity, sequence: TamperEvent(
                 identity,
@@ -162,7 +178,8 @@ class WatchedCamera:
                 camera.id,
                 change.kind,
                 since,
-                None if change.began else turned,
+                turned if ended else None,
+                change.ended_by,
                 change.detail,
                 datetime.now(UTC),
             ),

@@ -1,8 +1,9 @@
 """`cardea bench still`: what a camera costs before which nothing moves, and what looking before decoding saves.
 
-The cameras show one clip over and over, by RTSP and from a process of its own. In turns everything is decoded and only
-what is needed; seconds count when the gate has been shut for a while before all cameras. Whoever comes in the clip
-comes in either kind of round, so the two tell how much later the gate opens when most packets are not decoded.
+The cameras show one clip over and over, by RTSP and from a process of its own. In turns everything is decoded, as when
+somebody looks at the live view, and only what is needed; seconds count when the gate has been shut for a while before
+all cameras. Whoever comes in the clip comes in either kind of round, so the two tell how much later the gate opens when
+most packets are not decoded. Of Motion JPEG the same is decoded in both.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from app.cli.bench_cameras import Counters, add_camera, await_online, count
 from app.cli.demo_clip import RESIDENT, cut
 from app.cli.process import open_store, stream_server, working
 from app.cli.virtual import virtual_camera
+from app.errors import SetupError
+from app.options import at_least_one, positive
 from app.portraits import portraits
 from app.settings import Settings
 from app.types import Image
@@ -52,10 +55,10 @@ Openings = dict[str, set[tuple[int, float]]]  # by mode: number of the camera, m
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--clip", type=Path, help="what the cameras show (a hallway, one visitor in 40 s, 25 fps)")
-    parser.add_argument("--cameras", type=int, default=4, help="how many (4)")
-    parser.add_argument("--fps", type=float, default=5.0, help="frames analysed per second and camera (5)")
-    parser.add_argument("--rounds", type=int, default=3, help="of each kind (3)")
-    parser.add_argument("--seconds", type=float, help="of a round (one showing of the clip, at least 20)")
+    parser.add_argument("--cameras", type=at_least_one, default=4, help="how many (4)")
+    parser.add_argument("--fps", type=positive, default=5.0, help="frames analysed per second and camera (5)")
+    parser.add_argument("--rounds", type=at_least_one, default=3, help="of each kind (3)")
+    parser.add_argument("--seconds", type=positive, help="of a round (one showing of the clip, at least 20)")
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure and return the figures.
 
     Raises:
-        SetupError: the portraits cannot be fetched, or the cameras did not come online.
+        SetupError: the portraits cannot be fetched, the cameras did not come online, or they never rest.
     """
     with tempfile.TemporaryDirectory(prefix="cardea-still-") as folder, ExitStack() as stack:
         settings = Settings(data=Path(folder), database_url=None, redis_url=None, worker="still")
@@ -88,10 +91,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         worker = stack.enter_context(working(settings, store, redis_url, nets, CollectorRegistry()))
         await_online(worker, arguments.cameras)
         cameras = list(worker.watched.values())
-        learnt = learn(cameras)
+        learnt = learn(cameras, clip)
         openings: Openings = {mode: set() for mode in MODES}
         seconds = arguments.seconds or max(period, 20.0)
         rounds = [_round(worker, cameras, mode, seconds, openings) for mode in MODES * arguments.rounds]
+        refuse_restless(rounds, clip)
         return {
             "clip": clip.name,
             "cameras": arguments.cameras,
@@ -124,21 +128,42 @@ def film(cache: Path, finder: FaceFinder, folder: Path) -> Path:
     return path
 
 
-def learn(cameras: Sequence[WatchedCamera]) -> float | None:
-    """Wait until every camera has passed packets over; return after how many seconds, None if some never do."""
+def learn(cameras: Sequence[WatchedCamera], clip: Path) -> float:
+    """Wait until every camera has passed packets over; return after how many seconds.
+
+    Raises:
+        SetupError: some never do.
+    """
     started = time.monotonic()
     while (passed := time.monotonic() - started) < LEARNING:
         if all(camera.reader.counters.skipped for camera in cameras):
             return round(passed, 1)
         _say(f"learning, {passed:.0f} s ")
         time.sleep(1.0)
-    return None
+    raise _never_rests(clip)
+
+
+def refuse_restless(rounds: Sequence[Round], clip: Path) -> None:
+    """Tell the operator when no second counts in one of the modes.
+
+    Raises:
+        SetupError: so it is.
+    """
+    if any(not sum(one.seconds for one in rounds if one.mode == mode) for mode in MODES):
+        raise _never_rests(clip)
+
+
+def _never_rests(clip: Path) -> SetupError:
+    return SetupError(
+        f"{clip.name} never rests for {SETTLED:.0f} s before all cameras: choose a clip in which nothing moves for "
+        "longer, in H.264 or H.265 without B-frames, and rounds of at least its length"
+    )
 
 
 def _round(worker: Worker, cameras: Sequence[WatchedCamera], mode: str, seconds: float, openings: Openings) -> Round:
     """Watch for so long in one mode; only seconds count at whose ends nothing moves."""
     for camera in cameras:
-        camera.attention.everything = mode == "everything"
+        camera.attention.looked_at = lambda: mode == "everything"
     began = time.monotonic()
     still: list[tuple[Counters, Counters]] = []
     before: Counters | None = None
@@ -158,7 +183,7 @@ def _round(worker: Worker, cameras: Sequence[WatchedCamera], mode: str, seconds:
 def _note_openings(cameras: Sequence[WatchedCamera], openings: set[tuple[int, float]]) -> None:
     for number, camera in enumerate(cameras):
         judgement = camera.attention.judgement
-        if judgement is not None and judgement.peopled and judgement.opened_at is not None:
+        if judgement is not None and judgement.person_seen and judgement.opened_at is not None:
             openings.add((number, judgement.opened_at))
 
 

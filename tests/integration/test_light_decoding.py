@@ -89,7 +89,7 @@ class Analysis:
             return
         image = frame.picture.image()
         there = shows_walker(image)
-        self.attention.tell(frame.clock, still=not there, people=there)
+        self.attention.record(frame.clock, still=not there, people=there)
         self.visits += there and self.rested and not self.seen[-1][1]
         self.rested |= self.reader.counters.skipped > 0
         self.seen.append((frame, there, fingerprint(image)))

@@ -1,8 +1,12 @@
 """How openings of the gate are compared between rounds."""
 
+import argparse
+from pathlib import Path
+
 import pytest
 
-from app.cli.bench_still import Round, delays_at_opening, figures, usual_times
+from app.cli.bench_still import Round, add_arguments, delays_at_opening, figures, refuse_restless, usual_times
+from app.errors import SetupError
 
 PERIOD = 40.0
 STAGES = {"decode": 4.0, "stem": 1.0, "other": 5.0, "all": 10.0}
@@ -53,3 +57,19 @@ def test_figures_are_medians_of_rounds_with_stillness() -> None:
     assert told["cpu_ms_per_camera_second"]["everything"]["all"] == 20.0
     assert told["still_seconds"] == {"everything": 20.0, "light": 20.0}
     assert told["delay_at_opening_s"] == {"p50": None, "max": None, "of": 0} and told["visits_missed"] == 0
+
+
+def test_a_clip_that_never_rests_is_refused() -> None:
+    still, restless = Round("everything", 0.0, 40.0, 10.0, STAGES), Round("light", 40.0, 80.0, 0.0, {})
+    refuse_restless([still, light(40.0, 80.0)], Path("hall.mp4"))
+    with pytest.raises(SetupError, match=r"hall\.mp4 never rests"):
+        refuse_restless([still, restless], Path("hall.mp4"))
+
+
+@pytest.mark.parametrize("words", [["--fps", "0"], ["--rounds", "0"], ["--cameras", "-1"], ["--seconds", "nan"]])
+def test_what_is_out_of_range_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(words)
+    assert f"argument {words[0]}: {words[1]}: must be" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from workers.attention import Attention, Judgement
-from workers.light import AFTER, CALM, FARTHEST, MOST_PACKETS, REST, Experience, LightDecoding
+from workers.light import AFTER, CALM, FARTHEST, MOST_CATCH_UP, MOST_PACKETS, REST, Experience, LightDecoding
 from workers.packets import TOLD
 from workers.sampling import Counters
 
@@ -29,12 +29,13 @@ class Stream:
     """A live stream, and an analysis that sees each decoded packet at once."""
 
     def __init__(self, codec: str = "h264") -> None:
-        self.attention, self.counters = Attention(), Counters()
+        self.attention, self.counters = Attention(lambda: self.looked_at), Counters()
         self.experience = Experience(self.attention)
         self.codec = codec
         self.clock = 1000.0
         self.moving = self.people = self.looked_at = False
         self.analysing = True
+        self.cost = 0.001  # CPU seconds to decode a packet
         self.pictures = [Picture()]  # that the decoder gives for a key frame
         self.random = np.random.default_rng(0)
         self.place = 0
@@ -57,10 +58,10 @@ class Stream:
         packet.is_keyframe = key
         chosen = self.light.choose(packet, self.clock)
         for one in chosen:
-            self.light.decoded(one, self.pictures if one.is_keyframe else [Picture(key_frame=False)])
+            self.light.decoded(one, self.pictures if one.is_keyframe else [Picture(key_frame=False)], self.cost)
         self.decoded += chosen
         if chosen and self.analysing:
-            self.attention.tell(self.clock, still=not self.moving, people=self.people, looked_at=self.looked_at)
+            self.attention.record(self.clock, still=not self.moving, people=self.people)
         self.clock += 1 / FPS
         return chosen
 
@@ -84,15 +85,15 @@ def stream() -> Stream:
 
 def test_a_judgement_remembers_since_when() -> None:
     attention = Attention()
-    attention.tell(1.0, still=True, people=False)
-    attention.tell(2.0, still=True, people=False)
-    assert attention.judgement == Judgement(2.0, 1.0, None, False, float("-inf"), False)
-    attention.tell(3.0, still=False, people=False)
-    attention.tell(4.0, still=False, people=True)
-    attention.tell(5.0, still=False, people=False)
-    assert attention.judgement == Judgement(5.0, None, 3.0, True, 4.0, False)
-    attention.tell(6.0, still=True, people=False, looked_at=True)
-    assert attention.judgement == Judgement(6.0, 6.0, None, False, 4.0, True)
+    attention.record(1.0, still=True, people=False)
+    attention.record(2.0, still=True, people=False)
+    assert attention.judgement == Judgement(2.0, 1.0, None, False, float("-inf"))
+    attention.record(3.0, still=False, people=False)
+    attention.record(4.0, still=False, people=True)
+    attention.record(5.0, still=False, people=False)
+    assert attention.judgement == Judgement(5.0, None, 3.0, True, 4.0)
+    attention.record(6.0, still=True, people=False)
+    assert attention.judgement == Judgement(6.0, 6.0, None, False, 4.0)
 
 
 def test_everything_is_decoded_until_stillness_is_known(stream: Stream) -> None:
@@ -149,6 +150,21 @@ def test_motion_in_a_key_frame_wakes_at_the_next_packet_and_costs_trust(stream: 
     assert stream.run(60) == 60 * FPS  # decoded whole from now on
 
 
+@pytest.mark.parametrize(("seconds", "missed"), [(0.0, 0), (0.6, 1)])
+def test_packets_that_tell_after_the_key_frame_earn_no_trust(stream: Stream, seconds: float, missed: int) -> None:
+    stream.rest()
+    while stream.place % LENGTH:
+        stream.send()
+    stream.moving = stream.people = True  # he came right before this key frame, or stood still until now
+    stream.run(seconds)
+    stream.run(AFTER + 1, growth=3.0)
+    assert (stream.counters.woken, stream.counters.missed_by_packets) == (0, missed)
+    stream.moving = stream.people = False
+    stream.run(15)
+    assert stream.run(20) == (20 * FPS if missed else 20)
+    assert not stream.experience.trust.given(stream.clock, presumed=False)
+
+
 def test_trust_comes_back_when_packets_have_told_of_visits(stream: Stream) -> None:
     test_motion_in_a_key_frame_wakes_at_the_next_packet_and_costs_trust(stream)
     for _ in range(TOLD):
@@ -194,6 +210,21 @@ def test_key_frames_that_stay_away_end_the_rest(stream: Stream) -> None:
     assert stream.run(2) == 2 * FPS
 
 
+def test_a_group_that_takes_long_to_decode_is_decoded_at_once(stream: Stream) -> None:
+    stream.cost = MOST_CATCH_UP / (LENGTH - 2)
+    assert stream.run(60) == 60 * FPS
+    stream.cost = MOST_CATCH_UP / LENGTH
+    stream.rest()
+
+
+def test_a_longer_group_is_kept_no_longer_than_it_may_take_to_decode(stream: Stream) -> None:
+    stream.cost = MOST_CATCH_UP / 40
+    stream.rest()
+    while not (woken := stream.send(key=False)):
+        assert stream.place < 60
+    assert len(woken) == pytest.approx(40, abs=1)
+
+
 def test_no_more_than_so_many_packets_are_kept(stream: Stream) -> None:
     stream.rest()
     before = stream.clock
@@ -209,19 +240,11 @@ def test_an_analysis_that_does_not_keep_up_ends_the_rest(stream: Stream) -> None
     assert stream.run(10) == 10 * FPS
 
 
-def test_everything_is_decoded_when_asked_for(stream: Stream) -> None:
+def test_everything_is_decoded_from_the_moment_that_somebody_looks_at_the_camera(stream: Stream) -> None:
     stream.rest()
-    stream.attention.everything = True
-    assert stream.run(1 / FPS) > 0
-    assert stream.run(10) == 10 * FPS
-    stream.attention.everything = False
-    assert stream.run(10) <= 35
-
-
-def test_everything_is_decoded_while_somebody_looks_at_the_camera(stream: Stream) -> None:
-    stream.rest()
+    stream.run(0.4)
     stream.looked_at = True
-    stream.run(2)
+    assert len(stream.send()) == 11
     assert stream.run(10) == 10 * FPS
     stream.looked_at = False
     assert stream.run(10) <= 35
