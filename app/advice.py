@@ -15,24 +15,31 @@ ADVICE: dict[CameraState, str] = {
         "Check the path of the stream, and that the camera sends H.264, H.265 or MJPEG. Its manual lists its paths."
     ),
 }
+ANEW = "If its picture is as it should be, switch it off and on again: what it sees then counts."
 TAMPERED: dict[TamperKind, str] = {
     TamperKind.COVERED: (
-        "Look at the camera: something covers its lens, or the light is out. Take it off, or put light before the door."
+        "Look at the camera: something covers its lens, or the light is out. Take it off, or put light before the "
+        f"door. {ANEW}"
     ),
     TamperKind.TURNED: (
         "Look at the camera: it was turned, or something large stands before it. Turn it back. If you aimed it anew "
         "yourself, do nothing: after ten minutes the new view counts."
     ),
-    TamperKind.DEFOCUSED: "Look at the camera: clean its lens, and set its focus if that can be done.",
+    TamperKind.DEFOCUSED: f"Look at the camera: clean its lens, and set its focus if that can be done. {ANEW}",
 }
 STARTING = "No worker watches it yet, or its first picture is still awaited. If it lasts, check that a worker runs."
 SWITCHED_OFF = "It is switched off: nobody watches it."
 
 
 def advice(state: CameraState | None, *, enabled: bool, tampering: Tampering | None = None) -> str:
-    """Return what an operator can do, empty when there is nothing; `state` is None while nothing is known."""
+    """Return what an operator can do, empty when there is nothing.
+
+    Args:
+        state: None while nothing is known.
+        tampering: what keeps the camera from seeing now.
+    """
     if not enabled:
         return SWITCHED_OFF
-    if state is CameraState.ONLINE and tampering is not None:
+    if tampering is not None:
         return TAMPERED[tampering.kind]
     return STARTING if state is None else ADVICE[state]

@@ -181,19 +181,19 @@ def to_cloud_event(event: Event, has_snapshot: bool = True) -> dict[str, Any]:
         has_snapshot: whether the picture of an access event can be fetched.
     """
     if isinstance(event, AccessEvent):
-        kind, subject, moment = f"access.{event.decision}", f"visits/{event.visit}", event.decided_at
+        subject, moment = f"visits/{event.visit}", event.decided_at
         data = _access_data(event, has_snapshot)
     elif isinstance(event, CameraEvent):
-        kind, subject, moment = "camera.state", f"cameras/{event.camera}", event.at
+        subject, moment = f"cameras/{event.camera}", event.at
         data = _camera_data(event)
     else:
-        kind, subject, moment = "camera.tampered", f"cameras/{event.camera}", event.at
+        subject, moment = f"cameras/{event.camera}", event.at
         data = _tamper_data(event)
     return {
         "specversion": "1.0",
         "id": event.id,
         "source": f"/buildings/{event.building}/cameras/{event.camera}",
-        "type": f"org.cardea.{kind}.v1",
+        "type": f"org.cardea.{event.type}.v1",
         "subject": subject,
         "time": _time(moment),
         "sequence": f"{event.owner_epoch:010d}.{event.sequence:012d}",
@@ -251,6 +251,7 @@ def _tamper_data(event: TamperEvent) -> dict[str, Any]:
         "detail": event.detail,
         "since": _time(event.since),
         "ended_at": None if event.ended_at is None else _time(event.ended_at),
+        "ended_by": None if event.ended_by is None else str(event.ended_by),
         "at": _time(event.at),
     }
 

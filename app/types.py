@@ -9,7 +9,7 @@ no decision.
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,6 +207,13 @@ class TamperKind(StrEnum):
     DEFOCUSED = "defocused"  # the same view without fine detail: grease, spray, a turned lens
 
 
+class Ending(StrEnum):
+    """How tampering ended."""
+
+    RECOVERED = "recovered"  # the camera sees what it saw before
+    ACCEPTED = "accepted"  # it does not, or nobody can know: what it sees now counts as its view
+
+
 @dataclass(frozen=True, slots=True)
 class Tampering:
     """What is wrong with what a camera sees. A condition beside its state: it stays online."""
@@ -264,11 +271,17 @@ class AccessEvent:
     snapshot: bytes | None = field(default=None, repr=False)  # JPEG of the whole picture
     portrait: bytes | None = field(default=None, repr=False)  # JPEG of the best face, from the full-size frame
 
+    @property
+    def type(self) -> str:
+        """What consumers choose by, such as ``access.granted``."""
+        return f"access.{self.decision}"
+
 
 @dataclass(frozen=True, slots=True)
 class CameraEvent:
     """A camera changed its state."""
 
+    type: ClassVar[str] = "camera.state"  # what consumers choose by
     id: str
     sequence: int
     owner_epoch: int
@@ -284,6 +297,7 @@ class CameraEvent:
 class TamperEvent:
     """Tampering with a camera began, or ended."""
 
+    type: ClassVar[str] = "camera.tampered"  # what consumers choose by
     id: str
     sequence: int
     owner_epoch: int
@@ -292,6 +306,7 @@ class TamperEvent:
     kind: TamperKind
     since: datetime  # when it began
     ended_at: datetime | None  # None: it begins with this event
+    ended_by: Ending | None  # None: it begins with this event
     detail: str  # for people: what is seen, or why it ended
     at: datetime
 

@@ -62,8 +62,19 @@ class CameraPipeline:
     """Background, tracks and visits of one camera."""
 
     def __init__(
-        self, camera: Camera, nets: Nets, gallery: Callable[[], Gallery], gate: str, target_fpir: float
+        self,
+        camera: Camera,
+        nets: Nets,
+        gallery: Callable[[], Gallery],
+        gate: str,
+        target_fpir: float,
+        tamper: TamperWatch | None = None,
     ) -> None:
+        """Begin without knowing what the camera sees, but for tampering.
+
+        Args:
+            tamper: of an earlier pipeline of the same camera; None: begin anew.
+        """
         self._camera = camera
         self._nets = nets
         self._gallery = gallery
@@ -74,7 +85,7 @@ class CameraPipeline:
         self._shots = BestShots()
         self._visits = Visits(Rules(alike=nets.embedder.similarity_at(ALIKE_FMR)))
         self._moved: dict[int, float] = {}  # track -> clock of its last motion
-        self._tamper = TamperWatch(None if camera.tampering is None else camera.tampering.kind)
+        self._tamper = tamper or TamperWatch()
         self.stages = Stages()
         self.sight: Sight | None = None  # of the last frame
         self.tampering: Change | None = None  # what began or ended with the last frame

@@ -93,7 +93,7 @@ class Worker:
         self._incarnation = secrets.token_hex(8)
         self._galleries = Galleries(nets.embedder)
         self._clocks = Clocks()
-        self._numbering: dict[tuple[str, int], Numbering] = {}
+        self._numbering: dict[str, Numbering] = {}  # of each camera in the newest owner epoch that was ours
         self._lanes = [Lane() for _ in range(min(len(os.sched_getaffinity(0)), LOOPS))]
         self._changing = Lock()  # `watched` is replaced, never changed, by several threads
         self._stopping = Signal()
@@ -253,10 +253,11 @@ class Worker:
         self._followed = started
         with self._store.reading() as session:
             ours = {camera.id: camera for camera in cameras.watched(session, self._choices.name)}
-            fresh = [camera for camera in ours.values() if (camera.id, camera.owner_epoch) not in self._numbering]
-            for camera in fresh:
-                last = events.last_sequence(session, camera.id, camera.owner_epoch)
-                self._numbering[camera.id, camera.owner_epoch] = Numbering(camera, last)
+            for camera in ours.values():
+                known = self._numbering.get(camera.id)
+                if known is None or known.camera.owner_epoch != camera.owner_epoch:
+                    last = events.last_sequence(session, camera.id, camera.owner_epoch)
+                    self._numbering[camera.id] = Numbering(camera, last)
         self._watch(ours)
 
     def _stats(self, clock: float) -> dict[str, CameraStats] | None:
@@ -281,10 +282,15 @@ class Worker:
 
     def _open(self, camera: Camera) -> WatchedCamera:
         choices = self._choices
+        numbering = self._numbering[camera.id]
         pipeline = CameraPipeline(
-            camera, self._nets, lambda: self._galleries.of(camera.building), choices.gate, choices.target_fpir
+            camera,
+            self._nets,
+            lambda: self._galleries.of(camera.building),
+            choices.gate,
+            choices.target_fpir,
+            numbering.tamper_of(camera),
         )
-        numbering = self._numbering[camera.id, camera.owner_epoch]
         lane = min(self._lanes, key=lambda lane: len(self._watched_in(lane)))
         return WatchedCamera(
             camera, pipeline, numbering, self._nets.ids, choices.grant_seconds, self._publish, lane.ready, self._live

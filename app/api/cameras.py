@@ -31,7 +31,7 @@ from app.api.schemas import (
 )
 from app.api.services import Services, Serving
 from app.sources import HIDDEN, LONGEST, is_inside, is_stream, mask_source, validate_source
-from app.store import audit, cameras
+from app.store import audit, cameras, events
 from app.store.records import CameraFields, CameraRecord, Scope
 from app.types import CameraState, Tampering, TamperKind, Zones
 
@@ -185,9 +185,8 @@ class CameraRead(BaseModel):
     @staticmethod
     def of(record: CameraRecord) -> "CameraRead":
         """Return the answer for a record."""
-        fields = record.fields
+        fields, seen = record.fields, record.kept_from_seeing
         watched = record.owner is not None
-        state = record.state if watched else None
         return CameraRead(
             id=record.id,
             building=record.building,
@@ -202,11 +201,11 @@ class CameraRead(BaseModel):
             enabled=fields.enabled,
             zones=[list(polygon) for polygon in fields.zones],
             worker=record.owner,
-            state=state,
+            state=record.live_state,
             state_detail=record.state_detail if watched else "",
             state_at=record.state_at if watched else None,
-            tampering=None if record.tampering is None else TamperingRead.of(record.tampering),
-            advice=advice(state, enabled=fields.enabled, tampering=record.tampering),
+            tampering=None if seen is None else TamperingRead.of(seen),
+            advice=advice(record.live_state, enabled=fields.enabled, tampering=seen),
             revision=record.revision,
             created_at=record.created_at,
             updated_at=record.updated_at,
@@ -257,7 +256,10 @@ def update_camera(
     response: Response,
     if_match: IfMatch = None,
 ) -> CameraRead:
-    """Change a camera; its worker opens it anew. The source as it is shown, without password, leaves it as it was."""
+    """Change a camera; its worker opens it anew. The source as it is shown, without password, leaves it as it was.
+
+    Another source, or switching it off, ends what was said of tampering: what the camera sees next counts as its view.
+    """
     changes = _plain(body.changes())
     with services.store.session() as session:
         present = cameras.get(session, building, camera)
@@ -268,6 +270,9 @@ def update_camera(
         refuse_elsewhere(services, changes.get("source", present.fields.source))
         fields = replace(present.fields, **changes)
         record = cameras.update(session, building, camera, fields, present.revision)
+        if fields.source != present.fields.source or not fields.enabled:
+            events.accept_view(session, record)
+            record = cameras.get(session, building, camera)
         if record.revision != present.revision:
             changed = sorted(name for name in changes if getattr(fields, name) != getattr(present.fields, name))
             detail = {"fields": changed}

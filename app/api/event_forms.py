@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.events import to_cloud_event
 from app.store.records import CorrectionRecord, EventRecord, Verdict
-from app.types import CameraState, Decision, Reason, TamperKind
+from app.types import CameraState, Decision, Ending, Reason, TamperKind
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]  # as it stands in the event
 
@@ -93,6 +93,7 @@ _TAMPERED: dict[str, JsonValue] = {
         "detail": "the picture shows nothing",
         "since": "2026-01-01T08:20:02.000000Z",
         "ended_at": None,
+        "ended_by": None,
         "at": "2026-01-01T08:20:14.000000Z",
     },
     "portrait": None,
@@ -156,7 +157,8 @@ class TamperData(BaseModel):
     kind: TamperKind
     detail: str = Field(description="for people: what is seen, or why it ended")
     since: Moment = Field(description="when it began")
-    ended_at: Moment | None = Field(description="since when the camera is well again")
+    ended_at: Moment | None = Field(description="since when it is well again, or when another view was accepted")
+    ended_by: Ending | None = Field(description="recovered: it sees what it saw; accepted: another view counts now")
     at: Moment
 
 

@@ -19,7 +19,7 @@ Format = Literal["csv", "jsonl"]
 MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8; header=present", "jsonl": "application/jsonl"}
 _ACCESS = ("door", "visit", "decision", "similarity", "threshold", "margin", "quality", "captured_at", "expires_at")
 _CAMERA = ("state", "previous", "detail")
-_TAMPER = ("tampered", "kind", "since", "ended_at")
+_TAMPER = ("tampered", "kind", "since", "ended_at", "ended_by")
 COLUMNS = (
     *("id", "time", "camera", *_ACCESS, "reasons", "person", "person_name", *_CAMERA),
     *("verdict", "real_person", "note", "corrected_by", "corrected_at"),

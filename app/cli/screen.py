@@ -41,7 +41,7 @@ class Screen:
         """Show one event as a line."""
         data, time = event["data"], event["time"][11:19]
         if "tampered" in data:
-            told = data["kind"] if data["tampered"] else "well again"
+            told = data["kind"] if data["tampered"] else f"no longer {data['kind']}"
             self._out.print(f"{time}  [cyan]camera {told}[/]  {data['detail']}", soft_wrap=True)
             return
         if "state" in data:

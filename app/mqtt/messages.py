@@ -119,8 +119,8 @@ def _tampered(place: str, camera: str) -> dict[str, object]:
         "value_template": "{{ 'on' if value_json.data.tampered else 'off' }}",
         "json_attributes_topic": f"{place}/tampered",
         "json_attributes_template": (
-            "{{ {'kind': value_json.data.kind, 'detail': value_json.data.detail, 'since': value_json.data.since}"
-            " | to_json }}"
+            "{{ {'kind': value_json.data.kind, 'detail': value_json.data.detail, 'since': value_json.data.since,"
+            " 'ended_by': value_json.data.ended_by} | to_json }}"
         ),
         "payload_on": "on",
         "payload_off": "off",

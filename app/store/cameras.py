@@ -38,7 +38,6 @@ def create(session: Session, building: str, fields: CameraFields) -> CameraRecor
         owner_epoch=0,
         state=None,
         state_detail="",
-        tampering_detail="",
         created_at=moment,
         updated_at=moment,
     )
@@ -74,6 +73,12 @@ def listing(session: Session, building: str, size: int, token: str | None = None
         query = query.where(tuple_(CameraRow.name, CameraRow.id) > tuple_(*decode(token, 2)))
     rows = session.execute(query.order_by(CameraRow.name, CameraRow.id).limit(size + 1)).all()
     return page(rows, size, lambda row: _record(session, *row), lambda row: (row[0].name, row[0].id))
+
+
+def tampered(session: Session) -> list[CameraRecord]:
+    """Return the cameras of all buildings of which tampering was said that has not ended."""
+    query = _with_owner(session).where(CameraRow.tampering.is_not(None))
+    return [_record(session, row, owner) for row, owner in session.execute(query)]
 
 
 def doors(session: Session) -> list[Door]:
@@ -129,6 +134,13 @@ def claim(session: Session, worker: str) -> frozenset[str]:
     values = {"owner": worker, "owner_epoch": CameraRow.owner_epoch + 1}
     statement = taken.values(values).returning(CameraRow.id)
     return frozenset(session.scalars(statement))
+
+
+def release(session: Session, camera: str) -> int:
+    """Take a camera from its owner, so that the next one begins anew, and return an owner epoch that is nobody's."""
+    statement = sql_update(CameraRow).where(CameraRow.id == camera)
+    values = {"owner": None, "owner_epoch": CameraRow.owner_epoch + 1}
+    return session.execute(statement.values(values).returning(CameraRow.owner_epoch)).scalar_one()
 
 
 def watched(session: Session, worker: str) -> list[Camera]:

@@ -1,14 +1,15 @@
 """Counts for the metrics. Each is bounded by the number of cameras or by a span of time, so that asking stays cheap."""
 
+from collections import Counter
 from datetime import timedelta
 
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from app.store import cameras
 from app.store.clock import now
 from app.store.tables import CameraRow, EventRow, Worker
 from app.store.workers import alive
-from app.types import CameraState
 
 Counts = dict[tuple[str, str], int]  # (building, state or decision) -> number
 
@@ -27,14 +28,8 @@ def cameras_by_state(session: Session) -> Counts:
 
 def tampered_by_kind(session: Session) -> Counts:
     """Count the cameras that are watched, online and kept from seeing, by building and kind of tampering."""
-    living = select(Worker.id).where(alive(session))
-    query = (
-        select(CameraRow.building_id, CameraRow.tampering, func.count())
-        .where(CameraRow.enabled, CameraRow.owner.in_(living), CameraRow.state == CameraState.ONLINE.value)
-        .where(CameraRow.tampering.is_not(None))
-        .group_by(CameraRow.building_id, CameraRow.tampering)
-    )
-    return {(building, str(kind)): number for building, kind, number in session.execute(query)}
+    kept = ((camera.building, camera.kept_from_seeing) for camera in cameras.tampered(session))
+    return Counter((building, str(seen.kind)) for building, seen in kept if seen is not None)
 
 
 def events_by_decision(session: Session, span: timedelta) -> Counts:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from app.store.tables import EventRow
-from app.types import AccessEvent, CameraEvent, CameraState, Decision, Event, Reason, TamperEvent, TamperKind
+from app.types import AccessEvent, CameraEvent, CameraState, Decision, Ending, Event, Reason, TamperEvent, TamperKind
 
 
 def to_row(event: Event) -> EventRow:
@@ -19,27 +19,22 @@ def to_row(event: Event) -> EventRow:
         owner_epoch=event.owner_epoch,
         sequence=event.sequence,
     )
+    row.kind = event.type.partition(".")[0]
     if isinstance(event, AccessEvent):
-        row.kind, row.occurred_at, row.detail = "access", event.decided_at, _access_detail(event)
+        row.occurred_at, row.detail = event.decided_at, _access_detail(event)
         row.decision, row.person_id = event.decision.value, event.person
     else:
         detail = _camera_detail(event) if isinstance(event, CameraEvent) else _tamper_detail(event)
-        row.kind, row.occurred_at, row.detail = "camera", event.at, detail
+        row.occurred_at, row.detail = event.at, detail | {"type": event.type}
     return row
-
-
-def event_kind(event: Event) -> str:
-    """Return what consumers choose by: ``access.granted`` and its like, ``camera.state`` or ``camera.tampered``."""
-    if isinstance(event, AccessEvent):
-        return f"access.{event.decision}"
-    return "camera.state" if isinstance(event, CameraEvent) else "camera.tampered"
 
 
 def to_event(row: EventRow, person_name: str | None) -> Event:
     """Return the event of a row; its pictures stay in the store."""
     if row.kind == "access":
         return _access(row, person_name)
-    return _camera(row) if "state" in row.detail else _tamper(row)
+    about = row.detail.get("type", CameraEvent.type)  # rows of earlier versions are all about states
+    return _camera(row) if about == CameraEvent.type else _tamper(row)
 
 
 def _access_detail(event: AccessEvent) -> dict[str, Any]:
@@ -108,12 +103,17 @@ def _camera(row: EventRow) -> CameraEvent:
 
 
 def _tamper_detail(event: TamperEvent) -> dict[str, Any]:
-    ended = None if event.ended_at is None else event.ended_at.isoformat()
-    return {"tampering": event.kind.value, "since": event.since.isoformat(), "ended_at": ended, "detail": event.detail}
+    return {
+        "tampering": event.kind.value,
+        "since": event.since.isoformat(),
+        "ended_at": None if event.ended_at is None else event.ended_at.isoformat(),
+        "ended_by": event.ended_by,
+        "detail": event.detail,
+    }
 
 
 def _tamper(row: EventRow) -> TamperEvent:
-    ended = row.detail["ended_at"]
+    ended, how = row.detail["ended_at"], row.detail["ended_by"]
     return TamperEvent(
         id=row.id,
         sequence=row.sequence,
@@ -123,6 +123,7 @@ def _tamper(row: EventRow) -> TamperEvent:
         kind=TamperKind(row.detail["tampering"]),
         since=datetime.fromisoformat(row.detail["since"]),
         ended_at=None if ended is None else datetime.fromisoformat(ended),
+        ended_by=None if how is None else Ending(how),
         detail=row.detail["detail"],
         at=row.occurred_at,
     )

@@ -9,13 +9,15 @@ from sqlalchemy.orm import Session
 
 from app.errors import CursorError, NotFoundError, StaleOwnerError
 from app.store import buildings, cameras, corrections, webhooks
-from app.store.event_rows import event_kind, to_event, to_row
+from app.store.clock import now
+from app.store.event_rows import to_event, to_row
 from app.store.paging import decode, page
-from app.store.records import EventFilter, EventRecord, Page
+from app.store.records import CameraRecord, EventFilter, EventRecord, Page
 from app.store.sealing import seal, unseal
 from app.store.tables import Correction, EventRow, Outbox, PersonRow, Portrait, Snapshot, UtcTime
-from app.types import AccessEvent, CameraEvent, Event, TamperEvent, Tampering
+from app.types import AccessEvent, CameraEvent, Ending, Event, TamperEvent, Tampering
 
+SET_ANEW = "the camera was switched off or has another source: what it sees next counts as its view"
 HAS_SNAPSHOT = select(Snapshot.event_id).where(Snapshot.event_id == EventRow.id).exists()
 HAS_PORTRAIT = select(Portrait.event_id).where(Portrait.event_id == EventRow.id).exists()
 RECORD = (
@@ -51,11 +53,35 @@ def add(session: Session, event: Event) -> bool:
     session.add(to_row(event))
     session.flush()
     session.add(Outbox(event_id=event.id))
-    webhooks.enqueue(session, event.building, event.id, event_kind(event))
+    webhooks.enqueue(session, event.building, event.id, event.type)
     if isinstance(event, AccessEvent):
         _add_pictures(session, event)
     session.flush()
     return True
+
+
+def accept_view(session: Session, camera: CameraRecord) -> None:
+    """End what was said of tampering because people changed the camera; who watches it then begins anew.
+
+    The end is told in an owner epoch of its own: no number of a worker's event can meet its number.
+    """
+    if camera.tampering is None:
+        return
+    epoch, moment = cameras.release(session, camera.id), now(session)
+    end = TamperEvent(
+        id=f"{camera.id}.{epoch}.1",
+        sequence=1,
+        owner_epoch=epoch,
+        building=camera.building,
+        camera=camera.id,
+        kind=camera.tampering.kind,
+        since=camera.tampering.since,
+        ended_at=moment,
+        ended_by=Ending.ACCEPTED,
+        detail=SET_ANEW,
+        at=moment,
+    )
+    add(session, end)
 
 
 def _add_pictures(session: Session, event: AccessEvent) -> None:

@@ -140,6 +140,17 @@ class CameraRecord:
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def live_state(self) -> CameraState | None:
+        """The state that somebody vouches for now."""
+        return None if self.owner is None else self.state
+
+    @property
+    def kept_from_seeing(self) -> Tampering | None:
+        """What keeps it from seeing although its pictures come; while none come, that is trouble enough."""
+        online = self.fields.enabled and self.live_state is CameraState.ONLINE
+        return self.tampering if online else None
+
 
 class Verdict(StrEnum):
     """What is wrong with the decision on a visit."""

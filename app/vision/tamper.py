@@ -8,7 +8,8 @@ alike.
 
 What is worth nothing is never taken for a view: a cover and a lens out of focus stay said until they are gone.
 Darkness is said too, since nobody can tell tape from a light that went out; but a light that came back twice within a
-day is known to do so.
+day is known to do so. Whoever was followed just before may have been the darkness, so that teaches nothing, and no
+habit covers more than a night.
 """
 
 from collections import deque
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from app.types import Array, Image, TamperKind
+from app.types import Array, Ending, Image, TamperKind
 from app.vision.views import HALF, SIDE, Difference, Look, View, block_means
 
 PAUSE = 0.9  # s, least time between two looks
@@ -41,10 +42,14 @@ ACCEPTANCE = 600.0  # s after which another view is the camera's own
 VIEWS = 3  # that a camera may change between, such as by a gate that opens
 STIR = 4.0  # grey levels by which a block moves ...
 STIRRED = 0.2  # ... and the share of blocks with which much moves
-HABIT = 24 * 3600.0  # s; if the light went and came twice in so long, darkness is no news
+HABIT = 24 * 3600.0  # s; if the light went and came twice in so long, darkness is no news ...
+OUT = 30.0  # s ... if it was out for as long: tape would have been said by then ...
+LONGEST_DARK = 18 * 3600.0  # s ... and for no longer: from an evening to a late morning
 
-AS_BEFORE = "the picture is as it was before"
-ACCEPTED = "the view has been there for ten minutes and is taken as the camera's own from now on"
+DETAILS = {
+    Ending.RECOVERED: "the picture is as it was before",
+    Ending.ACCEPTED: "the view has been there for ten minutes and is taken as the camera's own from now on",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Change:
     """Tampering that began or ended."""
 
     kind: TamperKind
-    began: bool
+    ended_by: Ending | None  # None: it began
     detail: str  # for people
     since: float  # monotonic seconds: of the first look that was wrong or well again, or of the acceptance
 
@@ -64,11 +69,12 @@ class TamperWatch:
         """Begin without knowing the view.
 
         Args:
-            told: what was said of this camera before and has not ended. Nobody knows how its view was then, so it ends
-                when a view has been there for `ACCEPTANCE`.
+            told: what was said of this camera before and has not ended. Nobody knows how its view was then, so another
+                one ends when a view has been there for `ACCEPTANCE`, a cover when such a view came after an empty
+                picture, and a lens out of focus when people say so.
         """
         self._told = told
-        self._recovery = ACCEPTANCE
+        self._recovery = ACCEPTANCE if told is TamperKind.TURNED else np.inf  # s that the picture must be well
         self._views = [View()]  # the first one is in force
         self._other = View()  # what is seen instead of it
         self._recent: deque[Array] = deque(maxlen=AVERAGED)  # grey (75, 75)
@@ -78,7 +84,13 @@ class TamperWatch:
         self._well = 0.0  # seconds of a good picture after something was said
         self._since = 0.0  # when those seconds began
         self._darkened: float | None = None  # when it went dark
+        self._by_somebody = False  # whether somebody may have darkened it
         self._lit: deque[float] = deque(maxlen=2)  # when the light came back
+
+    @property
+    def told(self) -> TamperKind | None:
+        """What was said and has not ended."""
+        return self._told
 
     def look(self, picture: Image, clock: float, *, somebody: bool) -> Change | None:
         """Look at a small BGR picture (h, w, 3) and return what began or ended with it, often nothing.
@@ -103,7 +115,7 @@ class TamperWatch:
         kind = _kind(difference)
         if self._told is None:
             return self._count(look, kind, step * self._weight(stirred))
-        return self._await(look, kind, step)
+        return self._await(self._told, look, kind, step)
 
     def _take(self, half: Array) -> bool:
         """Put a picture in the place of the oldest one and tell whether much moved, apart from the light as a whole."""
@@ -129,6 +141,8 @@ class TamperWatch:
         difference = present.difference(look)
         if difference is None:
             self._views[0] = View()  # there was nothing to learn, as in the dark: what comes now is learned quickly
+            if self._told is TamperKind.COVERED:
+                self._recovery = min(self._recovery, ACCEPTANCE)  # what comes after an empty picture is not the cover
             return None
         if not _wrong(difference):
             return difference
@@ -156,31 +170,41 @@ class TamperWatch:
         self._well += step
         if self._well < self._recovery:
             return None
-        return self._end(AS_BEFORE, self._since) if self._recovery == RECOVERY else self._end(ACCEPTED, self._clock)
+        if self._recovery == RECOVERY:
+            return self._end(self._told, Ending.RECOVERED, self._since)
+        return self._end(self._told, Ending.ACCEPTED, self._clock)
 
     def _note_light(self) -> None:
         """Remember that a darkness ended of itself: whoever switches a light does so again."""
-        if self._darkened is not None and self._clock - self._darkened >= HOLD:
+        if self._darkened is not None and self._clock - self._darkened >= OUT and not self._by_somebody:
             self._lit.append(self._clock)
         self._darkened = None
 
+    def _is_usual(self, darkened: float) -> bool:
+        """Whether the light is known to be out at times, and for as long."""
+        often = len(self._lit) == 2 and self._clock - self._lit[0] < HABIT
+        return often and self._clock - darkened < LONGEST_DARK
+
     def _count(self, look: Look, kind: TamperKind, seconds: float) -> Change | None:
         """Count against the camera; say so when it is enough."""
-        dark = kind is TamperKind.COVERED and look.level < DARK
-        if dark and self._darkened is None:
-            self._darkened = self._clock
-        if dark and len(self._lit) == 2 and self._clock - self._lit[0] < HABIT:
-            return None
+        began = self._clock
+        if kind is TamperKind.COVERED and look.level < DARK:
+            if self._darkened is None:
+                self._darkened = self._clock
+                self._by_somebody = self._clock - self._followed < NEARNESS
+            if self._is_usual(self._darkened):
+                return None
+            began = self._darkened
         if self._against == 0:
-            self._since = self._clock
+            self._since = began
         self._against += seconds
         if self._against < HOLD:
             return None
         self._told, self._recovery, self._other = kind, RECOVERY, View()
         self._against = self._well = 0.0
-        return Change(kind, True, _detail(kind, look), self._since)
+        return Change(kind, None, _detail(kind, look), self._since)
 
-    def _await(self, look: Look, kind: TamperKind, step: float) -> Change | None:
+    def _await(self, told: TamperKind, look: Look, kind: TamperKind, step: float) -> Change | None:
         """Learn what is seen now; a view that stays for `ACCEPTANCE` is the camera's own."""
         self._well = 0.0
         difference = self._other.difference(look) if self._other.seconds >= LEARNING else None
@@ -190,12 +214,11 @@ class TamperWatch:
         if kind is not TamperKind.TURNED or difference is None or self._other.seconds < ACCEPTANCE:
             return None
         self._views = [self._other, *self._views][:VIEWS]
-        return self._end(ACCEPTED, self._clock)
+        return self._end(told, Ending.ACCEPTED, self._clock)
 
-    def _end(self, detail: str, since: float) -> Change:
-        told, self._told, self._well = self._told, None, 0.0
-        assert told is not None
-        return Change(told, False, detail, since)
+    def _end(self, told: TamperKind, how: Ending, since: float) -> Change:
+        self._told, self._well = None, 0.0
+        return Change(told, how, DETAILS[how], since)
 
 
 def _wrong(difference: Difference) -> bool:

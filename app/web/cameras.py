@@ -14,7 +14,6 @@ from app.api.services import Serving
 from app.sources import mask_source
 from app.store import cameras as store
 from app.store.records import CameraFields, CameraRecord
-from app.web import words
 from app.web.forms import REFUSALS, Errors, explain, groups_of, zones_of, zones_text
 from app.web.rendering import render_in
 from app.web.routing import PageRoute
@@ -155,7 +154,7 @@ def _form(
 
 
 def _advice(camera: CameraRecord) -> str:
-    return advice(words.live_state(camera), enabled=camera.fields.enabled, tampering=camera.tampering)
+    return advice(camera.live_state, enabled=camera.fields.enabled, tampering=camera.kept_from_seeing)
 
 
 def _values(fields: CameraFields) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def doors_page(request: Request, services: Serving, place: Here) -> Response:
         latest = events.listing(session, building, LATEST, None, EventFilter(kind="access")).items
         views = views_of(session, building, latest)
     advised = [
-        (camera, advice(words.live_state(camera), enabled=camera.fields.enabled, tampering=camera.tampering))
+        (camera, advice(camera.live_state, enabled=camera.fields.enabled, tampering=camera.kept_from_seeing))
         for camera in listed.items
     ]
     moods = [words.camera_mood(camera) for camera in listed.items]

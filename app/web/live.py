@@ -196,7 +196,7 @@ def _camera(services: Services, place: Place, wanted: Wanted, zone: tzinfo, mess
             camera = cameras.get(session, place.building.id, message["data"]["camera"])
     except (NotFoundError, StoreUnavailableError):
         return None
-    advised = advice(words.live_state(camera), enabled=camera.fields.enabled, tampering=camera.tampering)
+    advised = advice(camera.live_state, enabled=camera.fields.enabled, tampering=camera.kept_from_seeing)
     html = fragment(zone, place, "camera_state.html", camera=camera, advice=advised)
     mood = words.camera_mood(camera)
     return {"camera": camera.id, "mood": mood, "name": camera.fields.name, "html": html}

@@ -2,7 +2,7 @@
 
 from app.store.audit import AuditRecord
 from app.store.records import CameraRecord, EventRecord, Forgotten, InStream, Remains, Scope, Verdict
-from app.types import AccessEvent, CameraState, Decision, Reason, TamperEvent, Tampering, TamperKind
+from app.types import AccessEvent, CameraState, Decision, Ending, Reason, TamperEvent, TamperKind
 
 DECISIONS = {
     Decision.GRANTED: "May enter",
@@ -49,7 +49,10 @@ TAMPERED = {
     TamperKind.TURNED: "Shows another view",
     TamperKind.DEFOCUSED: "Out of focus",
 }
-WELL_AGAIN = "Sees well again"
+ENDED = {
+    Ending.RECOVERED: "Sees well again",
+    Ending.ACCEPTED: "Another view counts now",
+}
 UNWATCHED, OFF = "Waiting for a picture", "Switched off"
 SCOPES = {
     Scope.OPERATOR: "may see and change everything",
@@ -125,7 +128,14 @@ def headline(record: EventRecord) -> str:
 
 def tampered(event: TamperEvent) -> str:
     """Return what happened to what a camera can see."""
-    return TAMPERED[event.kind] if event.ended_at is None else WELL_AGAIN
+    return TAMPERED[event.kind] if event.ended_by is None else ENDED[event.ended_by]
+
+
+def tampered_mood(event: TamperEvent) -> str:
+    """Return ``good``, ``wait`` or ``bad``: nobody knows whether another view is a good one."""
+    if event.ended_by is None:
+        return "bad"
+    return "good" if event.ended_by is Ending.RECOVERED else "wait"
 
 
 def correction(verdict: Verdict, was: str, truly: str | None) -> str:
@@ -148,7 +158,7 @@ def camera_state(camera: CameraRecord) -> str:
     """Return what a camera does, in a few words."""
     if not camera.fields.enabled:
         return OFF
-    state, seen = live_state(camera), tampering(camera)
+    state, seen = camera.live_state, camera.kept_from_seeing
     if seen is not None:
         return f"{STATES[CameraState.ONLINE]}, but {TAMPERED[seen.kind].lower()}"
     return UNWATCHED if state is None else STATES[state]
@@ -158,21 +168,9 @@ def camera_mood(camera: CameraRecord) -> str:
     """Return ``good``, ``wait``, ``off`` or ``bad``, for the colour beside the words."""
     if not camera.fields.enabled:
         return "off"
-    state = live_state(camera)
-    if state is None:
+    if camera.live_state is None:
         return "wait"
-    return "good" if state is CameraState.ONLINE and camera.tampering is None else "bad"
-
-
-def tampering(camera: CameraRecord) -> Tampering | None:
-    """Return what keeps a camera from seeing although its pictures come; while none come, that is trouble enough."""
-    online = camera.fields.enabled and live_state(camera) is CameraState.ONLINE
-    return camera.tampering if online else None
-
-
-def live_state(camera: CameraRecord) -> CameraState | None:
-    """Return the state that somebody vouches for now."""
-    return None if camera.owner is None else camera.state
+    return "good" if camera.live_state is CameraState.ONLINE and camera.kept_from_seeing is None else "bad"
 
 
 def action(entry: AuditRecord) -> str:

@@ -34,6 +34,7 @@ def test_a_day_at_the_front_desk(
         _see_the_grant(desk, screens)
         if screens.best is not None:
             _take_the_other_pictures(chromium, household, screens)
+        _miss_the_picture(desk)
         _correct(desk)
         _erase(desk, screens)
         desk.complaints[:] = [told for told in desk.complaints if "404" not in told]  # pictures that were erased
@@ -75,6 +76,15 @@ def _see_the_grant(desk: Desk, screens: Screens) -> None:
     page.wait_for_timeout(600)  # the name is on the next pictures too
     screens.take(page, "doors", best=True)
     assert f"{RESIDENT} may enter" in page.locator("#said").inner_text()  # told to screen readers
+
+
+def _miss_the_picture(desk: Desk) -> None:
+    """A tile whose pictures end says so while its camera is online, whatever else its state tells."""
+    tile = desk.page.locator("article", has_text="Front door")
+    tile.evaluate("(tile) => tile.removeAttribute('data-camera')")  # no picture finds it any more
+    desk.page.wait_for_timeout(500)
+    tile.evaluate("(tile) => { tile.dataset.shown = 0; tile.querySelector('.state').append(', but sees nothing'); }")
+    tile.get_by_text("No picture for some seconds").wait_for()
 
 
 def _take_the_other_pictures(chromium: "Browser", household: Household, screens: Screens) -> None:

@@ -23,6 +23,7 @@ from fixtures_web import Visitor
 from prometheus_client import CollectorRegistry
 
 from app.advice import TAMPERED
+from app.api.cameras import CameraRead
 from app.cli.process import working
 from app.errors import StaleOwnerError
 from app.events import to_cloud_event
@@ -31,8 +32,8 @@ from app.store import cameras, census, events, outbox, webhooks
 from app.store.engine import Store
 from app.store.records import CameraFields, EventFilter, EventRecord
 from app.store.webhooks import WebhookFields
-from app.types import Camera, CameraState, Image, TamperEvent, Tampering, TamperKind
-from app.vision.tamper import AS_BEFORE
+from app.types import Camera, CameraState, Ending, Image, TamperEvent, Tampering, TamperKind
+from app.vision.tamper import DETAILS
 from app.webhooks.signature import new_secret
 from workers.pipeline import Nets
 from workers.simulator.clip import Clip
@@ -57,7 +58,8 @@ def tampering(camera: Camera, sequence: int, ended: bool = False, kind: TamperKi
         kind=kind,
         since=NOON,
         ended_at=moment if ended else None,
-        detail=AS_BEFORE if ended else "the picture shows nothing",
+        ended_by=Ending.RECOVERED if ended else None,
+        detail=DETAILS[Ending.RECOVERED] if ended else "the picture shows nothing",
         at=moment,
     )
 
@@ -127,6 +129,63 @@ def test_tampered_cameras_are_counted(store: Store) -> None:
         assert census.tampered_by_kind(session) == {}
 
 
+@pytest.mark.parametrize(
+    ("change", "ends"),
+    [
+        ({"source": "rtsp://camera.example.org/elsewhere"}, True),
+        ({"enabled": False}, True),
+        ({"name": "Renamed", "zones": [[[0, 0], [1, 0], [1, 1]]]}, False),
+    ],
+    ids=["source", "off", "others"],
+)
+def test_another_source_and_switching_off_end_it(
+    api: Api, operator: httpx2.Client, change: dict[str, Any], ends: bool
+) -> None:
+    store = api.services.store
+    camera = claimed_camera(store)
+    put(store, camera_event(camera, 1), tampering(camera, 2))
+    told = operator.patch(f"{CAMERAS}/{camera.id}", json=change)
+    assert told.status_code == 200
+    with store.reading() as session:
+        found = cameras.get(session, "main", camera.id)
+        said = [one.event for one in events.listing(session, "main", 9).items if isinstance(one.event, TamperEvent)]
+    assert (found.tampering is None, found.owner_epoch) == (ends, camera.owner_epoch + ends)
+    assert told.json()["worker"] == (None if ends else "watcher")
+    if ends:
+        end = said[0]
+        assert (end.kind, end.since, end.ended_by) == (TamperKind.COVERED, NOON, Ending.ACCEPTED)
+        assert to_cloud_event(end)["sequence"] > to_cloud_event(tampering(camera, 2))["sequence"]
+        with store.session() as session:
+            cameras.update(session, "main", camera.id, replace(found.fields, enabled=True), found.revision)
+            assert cameras.claim(session, "watcher") == {camera.id}
+            (watched,) = cameras.watched(session, "watcher")
+        assert (watched.owner_epoch, watched.tampering) == (camera.owner_epoch + 2, None)
+    else:
+        assert len(said) == 1
+
+
+def test_what_keeps_a_camera_from_seeing_is_shown_while_it_is_online(api: Api, operator: httpx2.Client) -> None:
+    store, path = api.services.store, f"{CAMERAS}/"
+    camera = claimed_camera(store)
+    put(store, camera_event(camera, 1), tampering(camera, 2))
+    beat(store)
+    assert operator.get(path + camera.id).json()["tampering"]["kind"] == "covered"
+    put(store, camera_event(camera, 3, CameraState.OFFLINE))
+    beat(store)
+    assert operator.get(path + camera.id).json()["tampering"] is None
+    with store.reading() as session:
+        record = cameras.get(session, "main", camera.id)
+        assert (record.tampering is not None, census.tampered_by_kind(session)) == (True, {})
+    online = replace(record, state=CameraState.ONLINE)
+    assert online.kept_from_seeing == record.tampering
+    for hidden in (
+        record,
+        replace(online, owner=None),
+        replace(online, fields=replace(online.fields, enabled=False)),
+    ):
+        assert hidden.kept_from_seeing is None and CameraRead.of(hidden).tampering is None
+
+
 def test_a_webhook_may_ask_for_it_alone(store: Store) -> None:
     camera = claimed_camera(store)
     with store.session() as session:
@@ -194,12 +253,18 @@ def test_the_dashboard_says_it_in_words(api: Api, visit: Callable[..., Visitor])
     for path in ("", "/cameras", f"/cameras/{camera.id}"):
         shown = page(path)
         assert "Online, but sees nothing" in shown and "something covers its lens" in shown, path
+        assert '<p class="state bad" data-state="online">' in shown, path
     assert "1 of 1 cameras needs you" in page("")
     put(api.services.store, ended)
     assert "sees nothing" not in page("")
     feed = page("/events?decision=camera")
     assert f"{camera.name}: sees nothing" in feed and f"{camera.name}: sees well again" in feed
     assert "before: sees nothing" in page(f"/events/{ended.id}")
+    put(api.services.store, replace(tampering(camera, 11, ended=True), ended_by=Ending.ACCEPTED))
+    assert f"{camera.name}: another view counts now" in page("/events?decision=camera")
+    assert '<p class="state wait"><span class="dot"></span>Another view counts now' in page(
+        f"/events/{camera.id}.{camera.owner_epoch}.11"
+    )
     assert "Sees nothing" in page(f"/events/{begun.id}")
 
 
@@ -261,7 +326,7 @@ def test_a_covered_camera_is_noticed_and_so_is_its_end(watched: Watched) -> None
     watched.camera.inject(Fault.SWAP)
     wait_until(lambda: len(watched.said()) == 2, seconds=60)
     ended = watched.said()[1]
-    assert (ended["tampered"], ended["since"], ended["detail"]) == (False, begun["since"], AS_BEFORE)
+    assert (ended["tampered"], ended["since"], ended["ended_by"]) == (False, begun["since"], "recovered")
     assert begun["at"] < ended["ended_at"] < ended["at"]
     with watched.store.reading() as session:
         assert cameras.get(session, "main", watched.id).tampering is None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fixtures_redis import make_event
 
 from app.events import to_cloud_event
-from app.types import CameraEvent, CameraState, Decision, Reason, TamperEvent, TamperKind
+from app.types import CameraEvent, CameraState, Decision, Ending, Reason, TamperEvent, TamperKind
 
 NOON = datetime(2026, 6, 1, 12, 0, 0, 250, tzinfo=UTC)
 OFFLINE = CameraEvent("cam.3.9", 9, 3, "main", "cam", CameraState.OFFLINE, CameraState.ONLINE, "refused", NOON)
@@ -83,7 +83,7 @@ def test_a_camera_event_tells_both_states() -> None:
 
 def test_a_tampering_tells_its_kind_and_its_span() -> None:
     since = NOON.replace(minute=0, microsecond=0)
-    begun = TamperEvent("cam.3.9", 9, 3, "main", "cam", TamperKind.COVERED, since, None, "nothing to see", NOON)
+    begun = TamperEvent("cam.3.9", 9, 3, "main", "cam", TamperKind.COVERED, since, None, None, "nothing to see", NOON)
     message = to_cloud_event(begun)
     assert (message["type"], message["subject"]) == ("org.cardea.camera.tampered.v1", "cameras/cam")
     assert message["data"] == {
@@ -96,10 +96,12 @@ def test_a_tampering_tells_its_kind_and_its_span() -> None:
         "detail": "nothing to see",
         "since": "2026-06-01T12:00:00.000000Z",
         "ended_at": None,
+        "ended_by": None,
         "at": "2026-06-01T12:00:00.000250Z",
     }
-    data = to_cloud_event(replace(begun, ended_at=NOON))["data"]
-    assert (data["tampered"], data["ended_at"]) == (False, "2026-06-01T12:00:00.000250Z")
+    data = to_cloud_event(replace(begun, ended_at=NOON, ended_by=Ending.RECOVERED))["data"]
+    assert data["tampered"] is False
+    assert (data["ended_at"], data["ended_by"]) == ("2026-06-01T12:00:00.000250Z", "recovered")
 
 
 def test_the_sequence_attribute_grows_as_text_through_numbers_and_take_overs() -> None:

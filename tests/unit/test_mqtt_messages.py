@@ -9,7 +9,7 @@ from fixtures_redis import make_event
 from app.events import to_cloud_event
 from app.mqtt.messages import Message, discovery, event_message, removal
 from app.store.records import Door
-from app.types import CameraEvent, CameraState, Decision, TamperEvent, TamperKind
+from app.types import CameraEvent, CameraState, Decision, Ending, TamperEvent, TamperKind
 
 GRANT = to_cloud_event(make_event(1))
 EXPIRES = datetime.fromisoformat(GRANT["data"]["expires_at"])
@@ -47,11 +47,13 @@ def test_the_state_of_a_camera_is_retained() -> None:
 @pytest.mark.parametrize("ended", [False, True])
 def test_tampering_is_retained_in_a_topic_of_its_own(ended: bool) -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    event = TamperEvent("c.1.2", 2, 1, "main", "c", TamperKind.TURNED, moment, moment if ended else None, "", moment)
+    end, how = (moment, Ending.ACCEPTED) if ended else (None, None)
+    event = TamperEvent("c.1.2", 2, 1, "main", "c", TamperKind.TURNED, moment, end, how, "", moment)
     message = event_message("cardea", to_cloud_event(event), datetime.now(UTC))
     assert message is not None
     assert (message.topic, message.retain, message.expiry) == ("cardea/main/c/tampered", True, None)
-    assert json.loads(message.payload)["data"]["tampered"] is not ended
+    data = json.loads(message.payload)["data"]
+    assert (data["tampered"], data["ended_by"]) == (not ended, "accepted" if ended else None)
 
 
 def test_discovery_describes_and_forgets_the_same_entities() -> None:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from app.types import Image, TamperKind
-from app.vision.tamper import ACCEPTANCE, ACCEPTED, AS_BEFORE, HOLD, Change, TamperWatch
+from app.types import Ending, Image, TamperKind
+from app.vision.tamper import ACCEPTANCE, HOLD, LONGEST_DARK, Change, TamperWatch
 from app.vision.views import HALF, SIDE, Look, View, block_means
 
 WIDTH, HEIGHT = 640, 480
@@ -131,11 +131,11 @@ def test_it_is_said_once_and_ends_when_the_view_is_back(name: str, period: float
     assert door.show(place(), 90) == []
     begun = door.clock
     (change,) = door.show(seen, 120)
-    assert (change.kind, change.began) == (kind, True)
+    assert (change.kind, change.ended_by) == (kind, None)
     assert begun <= change.since <= begun + 5 * period + 3
     over = door.clock
     (change,) = door.show(place(), 60)
-    assert (change.kind, change.began, change.detail) == (kind, False, AS_BEFORE)
+    assert (change.kind, change.ended_by) == (kind, Ending.RECOVERED)
     assert over <= change.since <= over + 5 * period
 
 
@@ -213,7 +213,7 @@ def test_a_new_view_is_accepted_and_the_old_one_still_known(door: Door) -> None:
     door.period = 4.0
     assert door.show(place(5), ACCEPTANCE - 70) == []
     (ended,) = door.show(place(5), 90)
-    assert (ended.kind, ended.began, ended.detail) == (TamperKind.TURNED, False, ACCEPTED)
+    assert (ended.kind, ended.ended_by) == (TamperKind.TURNED, Ending.ACCEPTED)
     for seen in (place(), place(5), place()):  # a gate that opens and shuts
         assert door.show(seen, 60) == []
     assert [change.kind for change in door.show(place(8), 60)] == [TamperKind.TURNED]
@@ -228,7 +228,8 @@ def test_what_cannot_be_worked_with_is_never_accepted(door: Door, seen: Image) -
 
 def test_a_light_that_is_switched_is_news_twice_but_a_bag_always(door: Door) -> None:
     for _ in range(2):
-        assert [change.began for change in (*door.show(plain(4), 60), *door.show(place(), 60))] == [True, False]
+        said = (*door.show(plain(4), 60), *door.show(place(), 60))
+        assert [change.ended_by for change in said] == [None, Ending.RECOVERED]
     assert door.show(plain(4), 600) == [] and door.show(place(), 60) == []
     assert [change.kind for change in door.show(plain(128), 60)] == [TamperKind.COVERED]
 
@@ -240,12 +241,57 @@ def test_a_view_with_nothing_in_it_is_not_judged() -> None:
     assert [change.kind for change in door.show(plain(0), 60)] == [TamperKind.COVERED]  # it is known by now
 
 
+def test_a_habit_of_the_light_lasts_no_longer_than_a_night(door: Door) -> None:
+    for _ in range(2):
+        door.show(plain(4), 60)
+        door.show(place(), 60)
+    begun, door.period = door.clock, 4.0
+    assert door.show(plain(4), LONGEST_DARK - 60) == []
+    (change,) = door.show(plain(4), 120)
+    assert (change.kind, change.ended_by) == (TamperKind.COVERED, None)
+    assert change.since < begun + 30  # since it is dark
+
+
+@pytest.mark.parametrize("covered", [14, 50])
+def test_whoever_covers_the_lens_makes_no_habit(door: Door, covered: float) -> None:
+    for _ in range(2):
+        door.show(place(), 5, somebody=True)
+        door.show(plain(4), covered)
+        door.show(place(), 60)
+    assert [change.kind for change in door.show(plain(4), 20)] == [TamperKind.COVERED]
+
+
+def test_short_covers_that_nobody_was_told_of_make_no_habit(door: Door) -> None:
+    for _ in range(2):
+        assert door.show(plain(4), 10.0) == []
+        assert door.show(place(), 60) == []
+    assert [change.kind for change in door.show(plain(4), 20)] == [TamperKind.COVERED]
+
+
+PATTERNED = lit(place(7), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"), [(TamperKind.DEFOCUSED, blurred(place(), 3)), (TamperKind.COVERED, PATTERNED)]
+)
+def test_a_restart_takes_neither_blur_nor_cover_for_the_view(told: TamperKind, seen: Image) -> None:
+    door = Door(told, period=4.0)
+    assert door.show(seen, 2 * ACCEPTANCE) == []
+    assert door.watch.told is told
+
+
+def test_a_turned_camera_is_accepted_after_a_restart() -> None:
+    door = Door(TamperKind.TURNED, period=4.0)
+    (ended,) = door.show(place(5), ACCEPTANCE + 100)
+    assert (ended.kind, ended.ended_by) == (TamperKind.TURNED, Ending.ACCEPTED)
+
+
 def test_what_was_said_before_a_restart_ends_with_a_view_that_stays() -> None:
     door = Door(told=TamperKind.COVERED, period=4.0)
     assert door.show(plain(0), 2 * ACCEPTANCE) == []  # still covered
     assert door.show(place(), ACCEPTANCE - 10) == []
     (ended,) = door.show(place(), 120)
-    assert (ended.kind, ended.began, ended.detail) == (TamperKind.COVERED, False, ACCEPTED)
+    assert (ended.kind, ended.ended_by) == (TamperKind.COVERED, Ending.ACCEPTED)
     assert [change.kind for change in door.show(plain(0), 60)] == [TamperKind.COVERED]
 
 

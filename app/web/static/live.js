@@ -10,6 +10,7 @@ const WHY = {
   motion: "Something moves",
   followed: "Somebody is followed",
   broken: "Cannot be compared",
+  off: "There is no gate: everything is computed",
 };
 
 let source = null;
@@ -136,7 +137,7 @@ function noticeSilence() {
     if (Date.now() - tile.dataset.shown < SILENT) continue;
     tile.querySelector("canvas").hidden = true;
     tile.querySelector(".why").textContent =
-      tile.querySelector(".state")?.textContent === "Online"
+      tile.querySelector(".state").dataset.state === "online"
         ? "No picture for some seconds. It comes back by itself."
         : tile.querySelector(".state").textContent;
   }
