@@ -33,7 +33,8 @@ def to_event(row: EventRow, person_name: str | None) -> Event:
     """Return the event of a row; its pictures stay in the store."""
     if row.kind == "access":
         return _access(row, person_name)
-    about = row.detail.get("type", CameraEvent.type)  # rows of earlier versions are all about states
+    # Rows from before the type was kept tell by what they hold.
+    about = row.detail.get("type", TamperEvent.type if "tampering" in row.detail else CameraEvent.type)
     return _camera(row) if about == CameraEvent.type else _tamper(row)
 
 
@@ -113,7 +114,8 @@ def _tamper_detail(event: TamperEvent) -> dict[str, Any]:
 
 
 def _tamper(row: EventRow) -> TamperEvent:
-    ended, how = row.detail["ended_at"], row.detail["ended_by"]
+    ended = row.detail["ended_at"]
+    how = row.detail.get("ended_by", ended and Ending.RECOVERED)  # before it was kept, every end was called that
     return TamperEvent(
         id=row.id,
         sequence=row.sequence,
