@@ -9,7 +9,8 @@ picture of random bytes, is refused, so `positive_data_acceptance` stays out::
         --exclude-operation-id check_camera"
     $run -H "Authorization: Bearer $KEY" --max-examples 15 --max-time 600 \
         --exclude-checks positive_data_acceptance,ignored_auth
-    $run -H "Authorization: Bearer $KEY" --max-examples 1 --phases fuzzing --checks ignored_auth --rate-limit auto
+    $run -H "Authorization: Bearer $KEY" --max-examples 1 --phases fuzzing --mode positive --checks ignored_auth \
+        --rate-limit 12/m
 """
 
 import contextlib
