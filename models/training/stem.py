@@ -1,42 +1,27 @@
 """Teaches the early-exit stem to give the map that the starter's first blocks give, on pictures without labels."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from models.detection.batches import Batch, Batches, held_samples, open_sources, shrunk_pictures
+from models.detection.batches import Batch
 from models.detection.losses import map_loss
 from models.nets.early_exit import HEIGHT, WIDTH, PatchStem
-from models.nets.starter_weights import load_starter
 from models.run import Plan
-from models.training.device import device
+from models.training.distilled import Distilled
 
 HELD = 100  # pictures that judge
 
 
-class Task:
+class Task(Distilled):
     """Term ``map``: the squared distance, each channel by the teacher's variance: 1 - the share explained."""
 
     def __init__(self, plan: Plan, runs: Path, cache: Path, folders: Sequence[Path]) -> None:
-        """Open the teacher and the sets.
-
-        Raises:
-            SetupError: a set or the starter's package is missing.
-        """
+        """See `Distilled`."""
         torch.manual_seed(plan.seed)
-        self._device = device()
-        layout = torch.channels_last
-        self.net: nn.Module = PatchStem().to(self._device, memory_format=layout)
-        self._teacher = load_starter(cache).stem.requires_grad_(False).to(self._device, memory_format=layout)
-        sources = open_sources(plan.sets, folders)
-        self._batches = Batches(sources, (WIDTH, HEIGHT), plan.size, plan.batch, plan.seed)
-        self._held = shrunk_pictures(held_samples(sources, HELD), (WIDTH, HEIGHT))
-
-    def batches(self, first: int) -> Generator[Batch]:
-        """Yield batches from number `first` on."""
-        return self._batches.stream(first)
+        super().__init__(PatchStem(), (WIDTH, HEIGHT), HELD, plan, cache, folders)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the distance of the two maps."""
