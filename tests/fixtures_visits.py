@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from app.types import Image
+from models.evaluate.counts import Replay
+from models.evaluate.visits import VisitClip, read_clips
 from models.pictures import decoded, shrunk
 
 FPS, STILL, WALK, AFTER = 10, 40, 20, 30
@@ -71,3 +73,22 @@ def visits(tmp_path_factory: pytest.TempPathFactory, person: Image) -> list[tupl
     """Two clips with their masks; the second has no lamp and no JSON."""
     folder = tmp_path_factory.mktemp("visits")
     return [write_clip(folder, "lamp", person, lamp=True), write_clip(folder, "plain", person[:, ::-1], lamp=False)]
+
+
+@pytest.fixture
+def clips(visits: list[tuple[Path, Path]]) -> list[VisitClip]:
+    return read_clips([video for video, _ in visits], [archive for _, archive in visits])
+
+
+def masks_at(path: Path, *names: str) -> Path:
+    """Write a zip file of masks with a small person in each."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[100:180, 200:220] = 255
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, cv2.imencode(".png", mask)[1].tobytes())
+    return path
+
+
+def replay_of(opened: list[bool], scores: list[float | None] | None = None) -> Replay:
+    return Replay(list(range(len(opened))), opened, scores or [None] * len(opened))

@@ -29,7 +29,7 @@ def test_the_place_does_not_depend_on_set_folder_suffix_or_variant() -> None:
         assert len(places) == 1
 
 
-@pytest.mark.parametrize("measured", MEASURED)
+@pytest.mark.parametrize("measured", sorted(MEASURED))
 def test_sets_for_measuring_train_nothing(measured: str) -> None:
     assert {split_of(f"{measured}/images/{number}.jpg") for number in range(50)} == {TEST}
 
