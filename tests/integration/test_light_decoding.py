@@ -232,7 +232,9 @@ def test_a_real_gate_and_real_visitors(
     frames = chain(repeat(scene, 163), visit(person, scene, 5.0, 10.0))
     film = tmp_path / "door.mp4"
     # At this quality the encoder sends nothing of the sensor's noise, as those of cameras that suppress it.
-    encode(noisy(frames, seed=1), film, 10.0, options={"crf": "28", "x264-params": "keyint=5:min-keyint=5:scenecut=0"})
+    encode(
+        noisy(frames, seed=1), film, 10.0, options={"crf": "28", "x264-params": "keyint=10:min-keyint=10:scenecut=0"}
+    )
     published: list[Event] = []
     ready = threading.Event()
     with running_camera(Clip.load(film)) as source:
