@@ -76,7 +76,7 @@ def visits(tmp_path_factory: pytest.TempPathFactory, person: Image) -> list[tupl
 
 
 @pytest.fixture
-def visit_clips(visits: list[tuple[Path, Path]]) -> list[VisitClip]:
+def clips_with_truth(visits: list[tuple[Path, Path]]) -> list[VisitClip]:
     return read_clips([video for video, _ in visits], [archive for _, archive in visits])
 
 

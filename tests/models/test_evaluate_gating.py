@@ -43,13 +43,13 @@ KEYS = {
 # --- counts
 
 
-def test_counts_are_those_of_the_truth(visit_clips: list[VisitClip]) -> None:
+def test_counts_are_those_of_the_truth(clips_with_truth: list[VisitClip]) -> None:
     opened = [False] * FRAMES
     opened[:10] = [True] * 10  # five of these are left out
     opened[STILL + 1 : STILL + WALK + 7] = [True] * (WALK + 6)
     replay = replay_of(opened)
     replay.finds = {index: Detections.empty() for index in range(5, FRAMES, 2)}
-    counts = count(visit_clips[0], replay, {7: 2, STILL + 1: 5})
+    counts = count(clips_with_truth[0], replay, {7: 2, STILL + 1: 5})
     assert counts == Counts(
         frames=FRAMES,
         still=STILL - 5,
@@ -63,11 +63,11 @@ def test_counts_are_those_of_the_truth(visit_clips: list[VisitClip]) -> None:
         looked_at=18,
         false_on_figure=2,
     )
-    assert seconds_to_exit(visit_clips[0], replay) == {"lamp": 0.7}
+    assert seconds_to_exit(clips_with_truth[0], replay) == {"lamp": 0.7}
 
 
-def test_two_changes_of_one_kind_are_told_apart(visit_clips: list[VisitClip]) -> None:
-    twice = replace(visit_clips[0], permanent=(Span("lamp", 20, 40), Span("lamp", 60, FRAMES)))
+def test_two_changes_of_one_kind_are_told_apart(clips_with_truth: list[VisitClip]) -> None:
+    twice = replace(clips_with_truth[0], permanent=(Span("lamp", 20, 40), Span("lamp", 60, FRAMES)))
     assert seconds_to_exit(twice, replay_of([index < 62 for index in range(FRAMES)])) == {"lamp": None, "lamp 2": 0.2}
 
 
@@ -89,23 +89,23 @@ def test_a_clip_may_end_with_the_second(fps: float, frames: int) -> None:
         assert first_exit(clock, opened) == expected
 
 
-def test_auc_is_the_share_of_pairs_in_order(visit_clips: list[VisitClip]) -> None:
+def test_auc_is_the_share_of_pairs_in_order(clips_with_truth: list[VisitClip]) -> None:
     scores: list[float | None] = [0.0] * FRAMES
     scores[STILL : STILL + WALK] = [1.0] * WALK
-    assert auc(visit_clips[0], replay_of([True] * FRAMES, scores)) == 1
+    assert auc(clips_with_truth[0], replay_of([True] * FRAMES, scores)) == 1
     scores[STILL : STILL + 5] = [0.0] * 5  # a quarter of the moving frames ties with the still ones
-    assert auc(visit_clips[0], replay_of([True] * FRAMES, scores)) == pytest.approx(0.875)
-    assert auc(visit_clips[0], replay_of([True] * FRAMES)) is None
+    assert auc(clips_with_truth[0], replay_of([True] * FRAMES, scores)) == pytest.approx(0.875)
+    assert auc(clips_with_truth[0], replay_of([True] * FRAMES)) is None
 
 
-def test_precision_sees_frames_without_people_too(visit_clips: list[VisitClip]) -> None:
+def test_precision_sees_frames_without_people_too(clips_with_truth: list[VisitClip]) -> None:
     replay = replay_of([True] * FRAMES)
-    box = (visit_clips[0].people[STILL].boxes * SIZE).astype(np.float32)
+    box = (clips_with_truth[0].people[STILL].boxes * SIZE).astype(np.float32)
     replay.finds = {STILL: Detections(box, np.array([0.9], np.float32))}
-    assert precision([compare(visit_clips[0], replay, WIDTH, HEIGHT)]) == 1
+    assert precision([compare(clips_with_truth[0], replay, WIDTH, HEIGHT)]) == 1
     replay.finds[10] = Detections(box, np.array([0.95], np.float32))
-    assert precision([compare(visit_clips[0], replay, WIDTH, HEIGHT)]) == 0.5
-    assert precision([compare(visit_clips[0], replay_of([True] * FRAMES), WIDTH, HEIGHT)]) is None
+    assert precision([compare(clips_with_truth[0], replay, WIDTH, HEIGHT)]) == 0.5
+    assert precision([compare(clips_with_truth[0], replay_of([True] * FRAMES), WIDTH, HEIGHT)]) is None
 
 
 # --- the command
@@ -169,7 +169,9 @@ def test_a_figure_deceives_the_net_and_not_the_rule(
     assert published["pooled"]["ap50"] >= plain["pooled"]["ap50"]
 
 
-def test_a_figure_stands_where_few_walk_and_hides_what_is_behind(visit_clips: list[VisitClip], person: Image) -> None:
+def test_a_figure_stands_where_few_walk_and_hides_what_is_behind(
+    clips_with_truth: list[VisitClip], person: Image
+) -> None:
     shape = np.ones((170, 85), bool)
     shape[:20, :20] = False
     figures = [
@@ -177,7 +179,7 @@ def test_a_figure_stands_where_few_walk_and_hides_what_is_behind(visit_clips: li
         for picture, clip, score in ((person, "lamp", 0.9), (person[:, ::-1].copy(), "plain", 0.8))
     ]
     net = plain_net("fp32")
-    decoy = make_decoy(visit_clips[0], figures, net, partial(as_published, "none"))
+    decoy = make_decoy(clips_with_truth[0], figures, net, partial(as_published, "none"))
     assert (decoy.figure.clip, decoy.figure.alpha.shape) == ("plain", (HEIGHT // 2, 60))
     assert decoy.x >= 200 and decoy.score > 0.5  # on the right side, where the walk ends
     room = np.full((HEIGHT, WIDTH, 3), 77, np.uint8)
@@ -185,7 +187,9 @@ def test_a_figure_stands_where_few_walk_and_hides_what_is_behind(visit_clips: li
     assert (room == 77).all() and (pasted != 77).any(axis=2).sum() <= decoy.figure.alpha.sum()
     x1, y1, x2, y2 = decoy.box.astype(int)
     np.testing.assert_array_equal(pasted[y1:y2, x1:x2][decoy.figure.alpha], decoy.figure.image[decoy.figure.alpha])
-    assert make_decoy(visit_clips[0], figures[:1], net, partial(as_published, "none")).figure.clip == "lamp"  # no other
+    assert (
+        make_decoy(clips_with_truth[0], figures[:1], net, partial(as_published, "none")).figure.clip == "lamp"
+    )  # no other
 
 
 def test_noise_and_frame_rate_are_said(visits: list[tuple[Path, Path]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ FPS = 10
 SIZE = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], np.float32)
 
 
-def test_truth_is_read(visit_clips: list[VisitClip]) -> None:
-    lamp, plain = visit_clips
+def test_truth_is_read(clips_with_truth: list[VisitClip]) -> None:
+    lamp, plain = clips_with_truth
     assert np.flatnonzero(lamp.moving).tolist() == list(range(STILL, STILL + WALK))
     assert np.flatnonzero(lamp.still).tolist() == list(range(5, STILL))  # the rest is judged by the time to exit
     assert lamp.permanent == (Span("lamp", STILL + WALK, FRAMES),)
@@ -47,12 +47,12 @@ def told_of(clip: Path, folder: Path, **facts: object) -> Path:
     return folder / "told.mp4"
 
 
-def test_finds_count_near_people(visit_clips: list[VisitClip], tmp_path: Path) -> None:
+def test_finds_count_near_people(clips_with_truth: list[VisitClip], tmp_path: Path) -> None:
     archive = masks_at(tmp_path / "late.zip", f"{FRAMES - 2:06d}.png")
-    (late,) = read_clips([visit_clips[1].path], [archive])
+    (late,) = read_clips([clips_with_truth[1].path], [archive])
     assert np.flatnonzero(late.near).tolist() == list(range(FRAMES - 2 - NEAR, FRAMES))
     archive = masks_at(tmp_path / "early.zip", "000000.png")
-    (early,) = read_clips([visit_clips[1].path], [archive])
+    (early,) = read_clips([clips_with_truth[1].path], [archive])
     assert np.flatnonzero(early.near).tolist() == list(range(5, NEAR + 1))
 
 
@@ -94,8 +94,8 @@ def test_masks_are_checked(visits: list[tuple[Path, Path]], tmp_path: Path, name
         read_clips([visits[1][0]], [masks_at(tmp_path / "masks.zip", *names)])
 
 
-def test_people_are_boxes_and_small_ones_are_ignored(visit_clips: list[VisitClip], tmp_path: Path) -> None:
-    np.testing.assert_allclose(visit_clips[0].people[STILL].boxes * SIZE, [[20, 50, 105, 220]], atol=1e-4)
+def test_people_are_boxes_and_small_ones_are_ignored(clips_with_truth: list[VisitClip], tmp_path: Path) -> None:
+    np.testing.assert_allclose(clips_with_truth[0].people[STILL].boxes * SIZE, [[20, 50, 105, 220]], atol=1e-4)
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[10:30, 10:14] = 255  # 8 % of the height
     mask[100:140, 200:220] = 255
@@ -105,25 +105,25 @@ def test_people_are_boxes_and_small_ones_are_ignored(visit_clips: list[VisitClip
     path = tmp_path / "small_masks.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("masks/000007.png", cv2.imencode(".png", mask)[1].tobytes())
-    (clip,) = read_clips([visit_clips[1].path], [path])
+    (clip,) = read_clips([clips_with_truth[1].path], [path])
     np.testing.assert_allclose(clip.people[7].boxes * SIZE, [[200, 100, 220, 180]], atol=1e-4)
     np.testing.assert_allclose(clip.people[7].ignored * SIZE, [[10, 10, 14, 30]], atol=1e-4)
     assert not clip.still[7] and clip.moving[7]
 
 
-def test_a_frame_with_a_tiny_mask_counts_as_neither(visit_clips: list[VisitClip], tmp_path: Path) -> None:
+def test_a_frame_with_a_tiny_mask_counts_as_neither(clips_with_truth: list[VisitClip], tmp_path: Path) -> None:
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[:12, :12] = 255  # .19 %
     path = tmp_path / "tiny_masks.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("000007.png", cv2.imencode(".png", mask)[1].tobytes())
-    (clip,) = read_clips([visit_clips[1].path], [path])
+    (clip,) = read_clips([clips_with_truth[1].path], [path])
     assert not clip.still[7] and not clip.moving[7] and clip.still[8]
 
 
-def test_frames_are_left_out_evenly(visit_clips: list[VisitClip]) -> None:
-    assert [index for index, _ in visit_clips[0].frames(4)][:5] == [0, 2, 5, 8, 10]
-    assert sum(1 for _ in visit_clips[0].frames()) == sum(1 for _ in visit_clips[0].frames(60)) == FRAMES
+def test_frames_are_left_out_evenly(clips_with_truth: list[VisitClip]) -> None:
+    assert [index for index, _ in clips_with_truth[0].frames(4)][:5] == [0, 2, 5, 8, 10]
+    assert sum(1 for _ in clips_with_truth[0].frames()) == sum(1 for _ in clips_with_truth[0].frames(60)) == FRAMES
 
 
 def test_what_does_not_fit_is_refused(visits: list[tuple[Path, Path]], tmp_path: Path) -> None:
