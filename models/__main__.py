@@ -15,7 +15,10 @@ COMMANDS = {
     "parity": ("models.commands.parity", "compare the starter nets with their sources in the sources' own engines"),
     "thresholds": ("models.commands.thresholds", "measure how alike different people look to the embedder"),
     "label": ("models.commands.label", "mark persons and faces in pictures where several nets agree"),
+    "align": ("models.commands.align", "cut the faces out of photographs into a set for training"),
+    "study": ("models.commands.study", "compare ways to teach a small embedder, as a study's file says"),
     "evaluate": ("models.commands.evaluate", "measure a net or a rule on pictures with truth"),
+    "yardstick": ("models.commands.yardstick", "write a net that `cardea bench embedder` compares ours with"),
 }
 
 EXTRA = ("onnx", "torch")  # what the runtime does without

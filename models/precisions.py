@@ -1,4 +1,4 @@
-"""The two precisions of a detector artefact: its float nets, and a twin of each in 8-bit integers.
+"""The two precisions of an artefact: its float nets, and a twin of each in 8-bit integers.
 
 Ranges of the starter's maps are kept in `measured/` for the exact float nets: a build then needs no pictures and gives
 the same bytes on every processor, which float arithmetic does not.
@@ -18,11 +18,14 @@ from models.quantise import Range, Ranges, calibrate, convolutions, quantised
 
 FEATURES = "features"
 STEM, HALF_STEM, TAIL = "stem.onnx", "stem_half.onnx", "tail.onnx"
+EMBEDDER_NET = "embedder.onnx"
 TWINS = {STEM: "stem.int8.onnx", TAIL: "tail.int8.onnx"}
 # How many convolutions at the beginning of a net stay in float32. Of a stem it is the first one and the block behind
 # it: three channels, and edges found by weights that nearly cancel out, lose most by rounding and gain no time.
 LEADING = {STEM: 3, TAIL: 0}
-# For the card: which files make the detector in each precision. The gate's stem gains no time from integers.
+# For the cards: which file is the embedder, and which files make the detector, in each precision. The gate's stem gains
+# no time from integers.
+EMBEDDER_PRECISIONS = {"fp32": EMBEDDER_NET, "int8": "embedder.int8.onnx"}
 PRECISIONS = {
     "fp32": {"stem": STEM, "stem_half": HALF_STEM, "tail": TAIL},
     "int8": {"stem": TWINS[STEM], "stem_half": HALF_STEM, "tail": TWINS[TAIL]},
@@ -31,7 +34,7 @@ Size = tuple[int, int]  # width and height in pixels
 
 
 def with_twins(nets: dict[str, bytes], ranges: dict[str, Ranges]) -> dict[str, bytes]:
-    """Return the float nets of a detector by file name, and the twins of those that there are ranges of."""
+    """Return float nets by file name, and the twins of those that there are ranges of."""
     return nets | {TWINS[name]: quantised(nets[name], ranges[name], in_float(name, nets)) for name in ranges}
 
 

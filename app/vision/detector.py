@@ -6,7 +6,6 @@ tail goes on with (``cut``). With a half-size stem the whole pass sees noisy pic
 for it learns the noise. The card also names the files of each precision, ``fp32`` and ``int8``; the processor decides.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from app.types import Array, Detections, Image, Picture
 from app.vision.artefact import Artefact, Net
 from app.vision.boxes import anchors, areas, decode, nms, to_pixels
 from app.vision.denoise import denoised
-from app.vision.processor import preferred_precision, read_cpuinfo
+from app.vision.processor import suited_precision
 
 CANDIDATES = 200  # best boxes that go into the suppression; a scene never holds so many people
 
@@ -54,7 +53,7 @@ class Detector:
             self._nms_iou = float(parameters["nms_iou"])
             self._size = _size(artefact.card.input["size"])
             precisions = parameters["precisions"]
-            self.precision = precision or _precision(precisions)
+            self.precision = precision or suited_precision(precisions)
             files = precisions[self.precision]
             stem, tail = files["stem"], files["tail"]
             half_stem = files["stem_half"] if self.gate_stem == "half" else None
@@ -107,12 +106,6 @@ class Detector:
 def _run(net: Net, batch: Array) -> dict[str, Array]:
     """Return the outputs of a net by name."""
     return dict(zip(net.outputs, net.run(batch), strict=True))
-
-
-def _precision(offered: Mapping[str, object]) -> str:
-    """Return the precision that suits the processor, if the card has it; every card has ``fp32``."""
-    preferred = preferred_precision(read_cpuinfo())
-    return preferred if preferred in offered else "fp32"
 
 
 def _size(value: list[int]) -> tuple[int, int]:

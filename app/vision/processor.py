@@ -5,6 +5,7 @@ products in 16 bits, which overflow: 255 x 127 x 2 = 64,770 where 32,767 is the 
 there the float nets are taken; on arm64 without the dot product integers are exact, but no faster.
 """
 
+from collections.abc import Container
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -29,6 +30,12 @@ def preferred_precision(cpuinfo: str) -> str:
     """
     cores = [set(value.split()) for value in _values(cpuinfo, CAPABILITIES)]
     return "int8" if cores and all(core & DOT_PRODUCTS for core in cores) else "fp32"
+
+
+def suited_precision(offered: Container[str]) -> str:
+    """Return the precision of those that a card offers that suits this processor; every card has ``fp32``."""
+    preferred = preferred_precision(read_cpuinfo())
+    return preferred if preferred in offered else "fp32"
 
 
 def describe(cpuinfo: str) -> str:

@@ -14,6 +14,11 @@ def add_cache(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cache", type=Path, default=CACHE, help="folder that keeps fetched packages")
 
 
+def add_sets(command: argparse.ArgumentParser) -> None:
+    """Declare where packed sets lie."""
+    command.add_argument("--sets", type=Path, action="append", help="folder of packed sets, may be given several times")
+
+
 def say(text: str) -> None:
     """Tell the operator how far the work is."""
     print(text, file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-from models.commands import CACHE, add_cache, say
+from models.commands import CACHE, add_cache, add_sets, say
 from models.run import Run
 from models.training import TASKS
 from models.training.fit import fit
@@ -15,14 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="run file, such as models/runs/stem.toml")
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
     parser.add_argument("--runs", type=Path, default=CACHE / "runs", help="folder of all runs")
-    parser.add_argument("--sets", type=Path, action="append", help="folder of packed sets, may be given several times")
+    add_sets(parser)
     add_cache(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     made = Run(arguments.file, arguments.runs, arguments.resume)
-    module = importlib.import_module(TASKS[made.plan.task].module)
-    fit(made, module.Task(made.plan, arguments.runs, arguments.cache, arguments.sets or [arguments.cache / "sets"]))
+    kind = TASKS[made.plan.task]
+    folders = arguments.sets or [arguments.cache / kind.sets]
+    fit(made, importlib.import_module(kind.module).Task(made.plan, arguments.runs, arguments.cache, folders))
     say(f"{made.folder}: trained to step {made.plan.steps}")
     return 0

@@ -3,9 +3,8 @@
 Batch number k is a function of the seed and k alone, so a run that is resumed goes on as if nothing had happened.
 """
 
-from collections import deque
+import itertools
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.ahead import made_ahead
 from app.errors import SetupError
 from app.types import Array
 from models.detection.augment import augmented, cut
@@ -24,8 +24,7 @@ from models.detection.samples import CATEGORIES, Sample
 from models.detection.splits import TRAIN, VALIDATION, gradient_hash, splits
 from models.pictures import shrunk
 
-THREADS = 2
-AHEAD = 4  # batches that wait at most
+THREADS = 2  # that make batches ahead
 PERSON_OVERLAP, FACE_OVERLAP = 0.5, 0.4  # IoU from which a prior answers for a truth
 
 
@@ -56,7 +55,7 @@ def open_sources(weights: Mapping[str, float], folders: Sequence[Path]) -> list[
     Raises:
         SetupError: a set lies in none of the folders, or has a weight and no picture to train on.
     """
-    opened = [LabelledPictures(_path(name, folders)) for name in weights]
+    opened = [LabelledPictures(set_path(name, folders)) for name in weights]
     places = splits(
         {
             pictures.named(row): gradient_hash(pictures.pictures.image(pictures.entry(row)))
@@ -74,7 +73,12 @@ def open_sources(weights: Mapping[str, float], folders: Sequence[Path]) -> list[
     return sources
 
 
-def _path(name: str, folders: Sequence[Path]) -> Path:
+def set_path(name: str, folders: Sequence[Path]) -> Path:
+    """Return the ZIP of a set.
+
+    Raises:
+        SetupError: it lies in none of the folders.
+    """
     for folder in folders:
         if (folder / f"{name}.zip").exists():
             return folder / f"{name}.zip"
@@ -126,19 +130,8 @@ class Batches:
         return cut(sample, np.concatenate([start, start + self._window]).astype(np.float32), *self._window)
 
     def stream(self, first: int) -> Generator[Batch]:
-        """Yield batches from number `first` on, without end, made ahead by threads."""
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="batches") as threads:
-            waiting = deque(threads.submit(self.batch, number) for number in range(first, first + AHEAD))
-            number = first + AHEAD
-            try:
-                while True:
-                    done = waiting.popleft().result()
-                    waiting.append(threads.submit(self.batch, number))
-                    number += 1
-                    yield done
-            finally:
-                for future in waiting:
-                    future.cancel()
+        """Yield batches from number `first` on, without end."""
+        yield from (batch for _, batch in made_ahead(self.batch, itertools.count(first), THREADS))
 
 
 def stacked(samples: Sequence[Sample], faces: Array, persons: Array) -> Batch:

@@ -22,6 +22,7 @@ STORED_PRELU = ("relu", "abs", "subtract", "multiply", "add")
 PARAMETERS: dict[str, Any] = {
     "dimension": DIMENSION,
     "size": SIDE,
+    "precisions": {"fp32": "embedder.onnx"},
     # Where ArcFace's 112x112 template has the two eyes, the nose and the corners of the mouth (x, y).
     "template": [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
 }
@@ -33,7 +34,7 @@ def embedder(source: bytes) -> bytes:
     steps = operators(source)
     current = graph.normalised(Map("crops", 3, SIDE, SIDE), 1 / 128, -127.5 / 128)
     maps = {steps[0].inputs[0]: current}
-    for step in _with_prelus(steps):
+    for step in with_prelus(steps):
         if step.name == "reshape":
             break
         current = maps[step.output] = _translate(
@@ -46,7 +47,7 @@ def embedder(source: bytes) -> bytes:
     return graph.model({"embedding": ["batch", DIMENSION]})
 
 
-def _with_prelus(steps: list[Operator]) -> Iterator[Operator]:
+def with_prelus(steps: list[Operator]) -> Iterator[Operator]:
     """Yield the operators with each stored PReLU joined into one, whose constant is its slope a."""
     position = 0
     while position < len(steps):
@@ -65,7 +66,7 @@ def _translate(graph: Graph, step: Operator, inputs: list[Map], first: bool) -> 
     if step.name == "add":
         return graph.sum(inputs[0], inputs[1])
     if step.name == "prelu":
-        return _prelu(graph, inputs[0], step.constants[0])
+        return prelu(graph, inputs[0], step.constants[0])
     # TensorFlow keeps (out, k, k, in) and, depthwise, (1, k, k, channels).
     weights = step.constants[0].transpose((3, 0, 1, 2) if step.name == "depthwise" else (0, 3, 1, 2))
     if first:  # trained on RGB, fed with BGR
@@ -73,7 +74,8 @@ def _translate(graph: Graph, step: Operator, inputs: list[Map], first: bool) -> 
     return graph.convolution(inputs[0], weights, step.constants[1], step.stride, step.same)
 
 
-def _prelu(graph: Graph, source: Map, slope: np.ndarray) -> Map:
+def prelu(graph: Graph, source: Map, slope: np.ndarray) -> Map:
+    """Add a PReLU of these slopes (channels,) as ``a x + (1 - a) relu(x)``."""
     slope = slope.reshape(-1, 1, 1)
     linear = graph.node("Mul", source.name, graph.constant(slope))
     rectified = graph.node("Mul", graph.node("Relu", source.name), graph.constant(1 - slope))

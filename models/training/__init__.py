@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.vision.faces import CROP
 from models.nets.early_exit import HEIGHT, WIDTH
 from models.starter.person import HALF_SIDE
 
@@ -13,6 +14,7 @@ class Kind:
     module: str  # with the class Task
     size: tuple[int, int]  # width and height of the pictures that the net sees, and of the largest window
     terms: tuple[str, ...]  # of the loss
+    sets: str = "sets"  # folder in the cache: of pictures, or of aligned faces
 
 
 PERSONS = ("person", "person_boxes")
@@ -22,5 +24,8 @@ TAUGHT = ("maps", "imitation", "imitation_boxes")  # terms that the starter is a
 TASKS = {  # by the name in a run file
     "stem": Kind("models.training.stem", (WIDTH, HEIGHT), ("map",)),
     "gate_stem": Kind("models.training.gate_stem", (HALF_SIDE, HALF_SIDE), ("features", "direction")),
+    "embedder": Kind("models.training.embedder", (CROP, CROP), ("cosine",), "faces"),
+    "embedder_relu": Kind("models.training.embedder_relu", (CROP, CROP), ("cosine", "maps"), "faces"),
+    "embedder_integer": Kind("models.training.embedder_integer", (CROP, CROP), ("cosine",), "faces"),
     "detector": Kind("models.training.detector", (WIDTH, HEIGHT), (*TAUGHT, *PERSONS, *FACES)),
 }

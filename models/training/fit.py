@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Mapping
 from contextlib import closing
+from fnmatch import fnmatch
 from typing import Any, Protocol
 
 import torch
@@ -34,6 +35,26 @@ class Task(Protocol):
         """Return figures of a net like `net`, in evaluation mode; ``score``, which is to be large, among them."""
 
 
+class Schedule(Protocol):
+    """What a plan, a run's or another's, says of its steps."""
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+
+    @property
+    def rate(self) -> float:
+        """Highest learning rate."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps in which the rate rises."""
+
+    @property
+    def decay(self) -> float:
+        """Weight decay."""
+
+
 class Average:
     """The running average of a net's weights (Polyak and Juditsky 1992); running figures are taken as they are."""
 
@@ -52,7 +73,7 @@ class Average:
                 mine_buffer.copy_(buffer)
 
 
-def rate(plan: Plan, step: int) -> float:
+def rate(plan: Schedule, step: int) -> float:
     """Return the learning rate of a step: rising in a line, then falling as half a cosine to a hundredth."""
     if step < plan.warmup:
         return plan.rate * (step + 1) / plan.warmup
@@ -64,8 +85,8 @@ def fit(run: Run, task: Task) -> None:
     """Train to the plan's last step, from the run's last checkpoint if it has one."""
     plan, net = run.plan, task.net
     for name, parameter in net.named_parameters():
-        parameter.requires_grad_(not name.startswith(tuple(plan.frozen)))
-    optimiser, average = _optimiser(net, plan), Average(net, plan.average)
+        parameter.requires_grad_(not any(fnmatch(name, pattern) for pattern in plan.frozen))
+    optimiser, average = optimiser_of(net, plan), Average(net, plan.average)
     first, best = _restored(run, net, average, optimiser)
     run.begin(first)
     looked: dict[str, list[float]] = defaultdict(list)  # by term, since the last row of losses
@@ -130,7 +151,7 @@ def _freeze_norms(net: nn.Module) -> None:
             module.eval()
 
 
-def _optimiser(net: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+def optimiser_of(net: nn.Module, plan: Schedule) -> torch.optim.Optimizer:
     """Return AdamW; normalisations, biases and depthwise kernels, which are vectors, are not pulled to zero."""
     trained = [value for value in net.parameters() if value.requires_grad]
     decayed = [value for value in trained if value.ndim == 4 and value.shape[1] > 1]

@@ -9,7 +9,7 @@ from app.vision.faces import FaceFinder
 from app.vision.runtime import ort
 from models.differences import averaged, finder_differences
 from models.pictures import decoded
-from models.starter.embedder import _prelu, _with_prelus
+from models.starter.embedder import prelu, with_prelus
 from models.starter.graph import Graph, Map, same_padding
 from models.starter.recipes import EMBEDDER, FINDER, PERSON
 from models.starter.tflite import Operator
@@ -59,7 +59,7 @@ def test_the_embedder_takes_any_number_and_gives_unit_vectors() -> None:
 def test_the_rewritten_prelu_is_one() -> None:
     slope = np.array([0.25, -0.5, 1.0, 0.0], np.float32)
     graph = Graph("activation", {"x": ["batch", 4, 3, 3]})
-    activated = _prelu(graph, Map("x", 4, 3, 3), slope)
+    activated = prelu(graph, Map("x", 4, 3, 3), slope)
     graph.node("Identity", activated.name, output="y")
     session = ort.InferenceSession(graph.model({"y": ["batch", 4, 3, 3]}), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).normal(size=(2, 4, 3, 3)).astype(np.float32)
@@ -79,7 +79,7 @@ def test_a_stored_prelu_is_recognised() -> None:
         step("multiply", [8], 9, (np.array([0.1], np.float32),)),
         step("add", [6, 9], 10),
     ]
-    joined = list(_with_prelus([*stored, step("add", [10, 5], 11)]))
+    joined = list(with_prelus([*stored, step("add", [10, 5], 11)]))
     assert [(part.name, part.inputs, part.output) for part in joined] == [("prelu", [5], 10), ("add", [10, 5], 11)]
     np.testing.assert_allclose(joined[0].constants[0], [0.2])
 

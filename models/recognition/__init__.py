@@ -1,0 +1,1 @@
+"""Recognition: sets of aligned faces, what an embedder learns from, and how it leaves."""
