@@ -18,6 +18,7 @@ COMMANDS = {
     "work": ("app.cli.work", "a worker alone: watches cameras, sends events"),
     "db": ("app.cli.db", "look after the database: `cardea db check`"),
     "enrol": ("app.cli.enrol", "enrol hundreds of people from a folder, a table or a CompreFace dump"),
+    "gallery": ("app.cli.gallery", "change the embedder without losing people: reembed, compare, switch, and back"),
     "backup": ("app.cli.backup", "write everything worth keeping into one file, while Cardea runs"),
     "restore": ("app.cli.restore", "put a backup in the place of the database"),
     "retention": ("app.cli.retention", "delete now what is older than it may be, or count it"),

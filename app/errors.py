@@ -12,7 +12,8 @@
     │   ├── CursorError      a page token was not made here
     │   ├── StaleOwnerError  another worker has taken this camera over: the event must not be written
     │   └── StoreUnavailableError  the database does not answer now: try again
-    │       └── SealError    sealed bytes cannot be opened: the key is missing, or they were altered
+    │       ├── SealError    sealed bytes cannot be opened: the key is missing, or they were altered
+    │       └── EmbedderError  the templates are of another embedder than the one at hand
     ├── BrokerUnavailableError  the MQTT broker does not take messages now: try again
     ├── StreamUnavailableError  the event stream does not take events now: try again
     │   └── StreamEmptyError  it is new or has lost its data: fill it first
@@ -92,6 +93,10 @@ class StoreUnavailableError(StoreError):
 
 class SealError(StoreUnavailableError):
     """Sealed bytes cannot be opened."""
+
+
+class EmbedderError(StoreUnavailableError):
+    """The templates are of another embedder."""
 
 
 class StaleOwnerError(StoreError):

@@ -44,6 +44,7 @@ class Gallery:
     """
 
     def __init__(self, dimension: int) -> None:
+        self.target_fpir = 1e-3  # share of strangers' visits that may match anybody, as whoever applies changes says
         self._dimension = dimension
         self._changing = threading.Lock()
         self._turn = threading.Condition()  # of `_index` and its `searches`

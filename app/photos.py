@@ -67,6 +67,7 @@ class Enrolment:
     vector: Array  # (d,) unit length
     quality: Quality
     box: Array  # (4,) x1 y1 x2 y2 in pixels of the kept photo
+    embedder: str  # id of the net that made the vector
 
 
 def read_photo(data: bytes) -> Photo:
@@ -92,8 +93,20 @@ def read_photo(data: bytes) -> Photo:
         if _ends_early(form, data):
             raise PhotoError("truncated-image", f"The {form} ends before its picture does.") from error
         raise PhotoError("damaged-image", f"The {form} cannot be decoded.") from error
-    with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as kept:
-        image = np.ascontiguousarray(np.asarray(kept)[:, :, ::-1])
+    return kept_photo(encoded)
+
+
+def kept_photo(encoded: bytes) -> Photo:
+    """Return a photo as it is kept, pixel by pixel what was enrolled.
+
+    Raises:
+        PhotoError: ``damaged-image``.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as kept:
+            image = np.ascontiguousarray(np.asarray(kept)[:, :, ::-1])
+    except _DAMAGE as error:
+        raise PhotoError("damaged-image", "The kept photo cannot be decoded.") from error
     return Photo(image, encoded, MEDIA_TYPE, image.shape[1], image.shape[0])
 
 
@@ -127,7 +140,7 @@ def enrol(photo: Photo, finder: FaceFinder, embedder: Embedder) -> Enrolment:
             f"The face cannot be recognised well: {', '.join(face.quality.reasons)}.",
             tuple(str(reason) for reason in face.quality.reasons),
         )
-    return Enrolment(embedder.embed([face.crop])[0], face.quality, face.box)
+    return Enrolment(embedder.embed([face.crop])[0], face.quality, face.box, embedder.card.id)
 
 
 def cut_face(snapshot: bytes, box: tuple[float, float, float, float], finder: FaceFinder) -> bytes:

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     worker: str = Field(default_factory=socket.gethostname, description="name of this worker, unique per database")
     stream: str = Field("cardea:events", description="key of the Redis stream")
     stream_length: int = Field(100_000, ge=1000, description="events kept in the stream, about")
-    target_fpir: float = Field(1e-3, gt=0, le=0.1, description="share of strangers' looks that may match anybody")
+    target_fpir: float = Field(1e-3, gt=0, le=0.1, description="what new buildings begin with")
     grant_seconds: float = Field(5.0, gt=0, le=60, description="how long a grant is worth anything")
     gate: str = Field("cardea", pattern="^(cardea|published|off)$", description="the early-exit rule")
     mqtt_url: SecretStr | None = Field(None, description="mqtt(s)://user:password@host:port, for one process")
@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     @classmethod
     def _renamed(cls, gate: object) -> object:
         return {"adaptive": "cardea", "open": "off"}.get(gate, gate) if isinstance(gate, str) else gate
+
+    @field_validator("target_fpir")
+    @classmethod
+    def _possible(cls, target: float) -> float:
+        """Read less than any building may have as the strictest: no smaller rate was ever told apart."""
+        return max(target, 1e-6)
 
     @field_validator("data", "cache", "key_file", "videos")
     @classmethod

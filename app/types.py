@@ -180,6 +180,16 @@ class GalleryChanges:
     vectors: Array  # (n, d) unit rows
 
 
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The templates of a building; row i of each field is one of them, and those of a person stand together."""
+
+    persons: tuple[str, ...]  # (n,) ids
+    photos: tuple[str, ...]  # (n,) ids
+    qualities: tuple[float, ...]  # (n,) of the photos, 0..1
+    vectors: Array  # (n, d) unit rows
+
+
 class Decision(StrEnum):
     """What the door is told."""
 

@@ -5,6 +5,7 @@ pair, ties go against the system, and the interval comes from drawing people, no
 person depend on each other.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ class ImpostorTable:
     impostor_pairs: int
     genuine_pairs: int
     groups: int
+    faces: int
 
 
 def impostor_table(
@@ -47,7 +49,7 @@ def impostor_table(
     genuine = similarities[(people[first] == people[second]) & (photographs[first] != photographs[second])]
     rates = [rate for rate in RATES if int(rate * len(impostors)) >= 1]
     thresholds = [threshold_at(impostors, rate) for rate in rates]
-    low, high = interval(vectors, groups, rates)
+    low, high = interval(PairCounts.of(vectors, groups), rates)
     return ImpostorTable(
         rates=rates,
         similarities=thresholds,
@@ -57,6 +59,7 @@ def impostor_table(
         impostor_pairs=len(impostors),
         genuine_pairs=len(genuine),
         groups=len(np.unique(groups)),
+        faces=len(vectors),
     )
 
 
@@ -70,33 +73,45 @@ def threshold_at(impostors: np.ndarray, rate: float) -> float:
     return float(threshold if threshold > limit else round(threshold + 10**-DECIMALS, DECIMALS))
 
 
-def interval(vectors: np.ndarray, groups: np.ndarray, rates: list[float]) -> tuple[list[float], list[float]]:
-    """Return the 95 % interval of the similarity at each rate, by DRAWS bootstrap draws over the groups."""
-    counts, pairs = _histograms(vectors, groups)
-    size = int(pairs.max()) + 1
-    generator = np.random.default_rng(0)
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """How often which cosine occurs between each two people, so that people can be drawn instead of pairs."""
+
+    counts: np.ndarray  # (p, bins) in bins of BIN from 0 to 1; what is below 0 lies in the first
+    pairs: np.ndarray  # (2, p) numbers of the two people
+    people: int
+
+    @staticmethod
+    def of(vectors: np.ndarray, groups: np.ndarray) -> "PairCounts":
+        """Count the pairs of faces (n, d), unit rows, of different groups (n,)."""
+        rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        bins = round(1 / BIN)
+        pairs = np.stack(np.triu_indices(len(rows), 1))
+        counts = np.zeros((pairs.shape[1], bins), np.float32)
+        for pair, (first, second) in enumerate(pairs.T):
+            cosines = (vectors[rows[first]] @ vectors[rows[second]].T).ravel()
+            cells = np.clip((cosines / BIN).astype(np.int64), 0, bins - 1)
+            counts[pair] = np.bincount(cells, minlength=bins)
+        return PairCounts(counts, pairs, len(rows))
+
+    def among(self, times: np.ndarray) -> np.ndarray:
+        """Return the counts (k, bins) when each person is there so many times, (k, people)."""
+        present = times.astype(np.float32)
+        return np.asarray((present[:, self.pairs[0]] * present[:, self.pairs[1]]) @ self.counts)
+
+    def draws(self) -> Iterator[np.ndarray]:
+        """Yield the counts (DRAWS_AT_ONCE, bins) of DRAWS bootstrap draws of the people, always the same."""
+        generator = np.random.default_rng(0)
+        for _ in range(DRAWS // DRAWS_AT_ONCE):
+            yield self.among(generator.multinomial(self.people, np.full(self.people, 1 / self.people), DRAWS_AT_ONCE))
+
+
+def interval(pairs: PairCounts, rates: list[float]) -> tuple[list[float], list[float]]:
+    """Return the 95 % interval of the similarity at each rate, by bootstrap draws over the people."""
     draws = []
-    for _ in range(DRAWS // DRAWS_AT_ONCE):
-        times = generator.multinomial(size, np.full(size, 1 / size), DRAWS_AT_ONCE).astype(np.float32)
-        drawn = (times[:, pairs[0]] * times[:, pairs[1]]) @ counts
+    for drawn in pairs.draws():
         shares = drawn[:, ::-1].cumsum(axis=1) / drawn.sum(axis=1, keepdims=True)
         # The first bin from above at which the share exceeds the rate holds the threshold.
         draws.append(np.stack([1 - BIN * (shares > rate).argmax(axis=1) for rate in rates], axis=1))
     low, high = np.percentile(np.concatenate(draws), (2.5, 97.5), axis=0).round(3)
     return low.tolist(), high.tolist()
-
-
-def _histograms(vectors: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the counts (p, bins) of the cosines between each two groups and who they are, (2, p).
-
-    The bins cover 0 to 1; what is below 0 lies in the first.
-    """
-    rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    bins = round(1 / BIN)
-    pairs = np.stack(np.triu_indices(len(rows), 1))
-    counts = np.zeros((pairs.shape[1], bins), np.float32)
-    for pair, (first, second) in enumerate(pairs.T):
-        cosines = (vectors[rows[first]] @ vectors[rows[second]].T).ravel()
-        cells = np.clip((cosines / BIN).astype(np.int64), 0, bins - 1)
-        counts[pair] = np.bincount(cells, minlength=bins)
-    return counts, pairs

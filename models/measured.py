@@ -32,6 +32,19 @@ def measurements(name: str, hashes: dict[str, str], folder: Path = FOLDER) -> li
     return [Measurement(**{part: value for part, value in entry.items() if part != "files"}) for entry in kept]
 
 
+def with_measurements(card: dict[str, Any], measured: list[Measurement]) -> dict[str, Any]:
+    """Return a card with what was measured on its files; what a card says of them otherwise stays."""
+    parameters = dict(card["parameters"])
+    for measurement in measured:
+        parameters |= measurement.parameters
+    figures = [
+        {**figure, "command": measurement.command, "date": measurement.date}
+        for measurement in measured
+        for figure in measurement.figures
+    ]
+    return {**card, "parameters": parameters, "figures": figures}
+
+
 def record(name: str, hashes: dict[str, str], key: str, measurement: Measurement, folder: Path = FOLDER) -> None:
     """Keep a measurement on these files in place of an earlier one of the same key."""
     entry = {part: getattr(measurement, part) for part in ("command", "figures", "parameters", "date")}

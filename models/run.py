@@ -42,7 +42,7 @@ class Plan:
     validate_every: int  # steps
     sets: dict[str, float]  # name of a set -> its share of the pictures
     losses: dict[str, float]  # name of a term -> its weight; a term that is not named is not computed
-    frozen: list[str] = field(default_factory=list)  # patterns of names of parameters that stay as they are, such as "stem.*"
+    frozen: list[str] = field(default_factory=list)  # patterns of parameters that stay as they are: "stem.*"
 
     @property
     def size(self) -> tuple[int, int]:

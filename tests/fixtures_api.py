@@ -1,6 +1,7 @@
 """A real server with real nets, database and event stream; portraits, and what can be wrong with a photo."""
 
 import contextlib
+import functools
 import io
 import json
 import shutil
@@ -29,6 +30,7 @@ from app.store import keys
 from app.store.records import Scope
 from app.vision.artefact import shipped
 from app.vision.embedder import Embedder
+from app.vision.embedders import Embedders
 from app.vision.faces import FaceFinder
 from app.web.app import add_dashboard
 
@@ -81,10 +83,16 @@ def running(services: Services) -> Iterator[str]:
         assert not thread.is_alive()
 
 
+@functools.cache
+def installed() -> Embedders:
+    """The embedders at hand, opened once."""
+    return Embedders.installed()
+
+
 @pytest.fixture(scope="session")
 def face_nets() -> tuple[FaceFinder, Embedder]:
     """The shipped nets."""
-    return FaceFinder(shipped("face_finder")), Embedder(shipped("embedder"))
+    return FaceFinder(shipped("face_finder")), installed().of(None)
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +105,8 @@ def portrait_files() -> dict[str, bytes]:
 def api_at(store_url: str, redis_url: str, nets: tuple[FaceFinder, Embedder], **more: Any) -> Iterator[Api]:
     """Run a server; `more` are further fields of its `Services`."""
     with contextlib.closing(store_at(store_url)) as store, contextlib.ExitStack() as clients:
-        services = Services(store, *nets, redis_url, STREAM, CollectorRegistry(), heartbeat=HEARTBEAT, **more)
+        finder, registry = nets[0], CollectorRegistry()
+        services = Services(store, finder, installed(), redis_url, STREAM, registry, heartbeat=HEARTBEAT, **more)
         with running(services) as address:
             yield Api(services, address, clients)
 

@@ -68,7 +68,8 @@ def _route(method: str, path: str, operation: dict[str, Any]) -> Route:
 def furnish(api: Api) -> dict[str, str]:
     """Put one of everything into "main"; the values for the parameters of paths."""
     store = api.services.store
-    person = enrol(store, "Resident Hush", 1, external_id="hush-flat")
+    embedder = api.services.embedders.shipped
+    person = enrol(store, "Resident Hush", 1, embedder=embedder, external_id="hush-flat")
     camera = claimed_camera(store)
     picture = encoded(Image.new("RGB", (64, 48), "grey"))
     event = access_event(camera, 1, snapshot=picture, portrait=picture)

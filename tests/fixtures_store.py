@@ -172,12 +172,14 @@ def unit_vector(seed: int, dimension: int = 16) -> Array:
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
-def enrol(store: Store, name: str, seed: int, image: bytes = b"picture", **more: object) -> PersonRecord:
-    """A person of "main" with one photo, whose template is ``unit_vector(seed)`` of embedder "net"."""
+def enrol(
+    store: Store, name: str, seed: int, image: bytes = b"picture", embedder: str = "net", **more: object
+) -> PersonRecord:
+    """A person of "main" with one photo, whose template is ``unit_vector(seed)`` of this embedder."""
     photo = NewPhoto(image, "image/jpeg", 640, 480, 0.8)
     with store.session() as session:
         person = people.create(session, "main", PersonFields(name, **more))  # type: ignore[arg-type]
-        people.add_photo(session, "main", person.id, photo, embedder="net", vector=unit_vector(seed))
+        people.add_photo(session, "main", person.id, photo, embedder=embedder, vector=unit_vector(seed))
         return people.get(session, "main", person.id)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fixtures_api import Api, encoded
+from fixtures_api import Api, encoded, installed
 from fixtures_store import access_event, unit_vector
 from PIL import Image
 
@@ -72,13 +72,13 @@ class House:
 
 def furnish(store: Store, building: str, name: str = "Eileen Collins", face: bytes | None = None) -> House:
     """Fill a building, which is made if it is not "main"."""
-    picture = face or encoded(Image.new("RGB", (320, 240), "grey"))
+    picture, embedder = face or encoded(Image.new("RGB", (320, 240), "grey")), installed().shipped
     photo = NewPhoto(picture, "image/jpeg", 320, 240, 0.8)
     with store.session() as session:
         if building != "main":
             buildings.create(session, building, BuildingFields(f"The {building}"))
         person = people.create(session, building, PersonFields(name, groups=frozenset({"residents"}))).id
-        made = people.add_photo(session, building, person, photo, embedder="net", vector=unit_vector(1))
+        made = people.add_photo(session, building, person, photo, embedder=embedder, vector=unit_vector(1))
         worker = f"watcher of {building}"
         workers.start(session, worker, uuid.uuid4().hex)
         fields = CameraFields("Front door", f"rtsp://user:{SECRET}@192.0.2.1/1", door="front")

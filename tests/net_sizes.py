@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+COUNTED = (nn.Conv2d, nn.Linear)
+
 
 def parameter_count(net: nn.Module) -> int:
     """Return the number of trained values; running figures of normalisations are not among them."""
@@ -12,17 +14,17 @@ def parameter_count(net: nn.Module) -> int:
 
 
 def multiplications(net: nn.Module, *shape: int) -> int:
-    """Return the multiply-accumulate operations of all convolutions for one input of this shape (1, c, h, w)."""
+    """Return the multiply-accumulate operations of convolutions and linear layers for an input (1, c, h, w)."""
     total = 0
 
     def count(module: nn.Module, _: Sequence[Tensor], output: Tensor) -> None:
         nonlocal total
-        assert isinstance(module, nn.Conv2d)
+        assert isinstance(module, COUNTED)
         total += output[0].numel() * module.weight[0].numel()
 
-    hooks = [module.register_forward_hook(count) for module in net.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [module.register_forward_hook(count) for module in net.modules() if isinstance(module, COUNTED)]
     with torch.no_grad():
-        net.eval()(torch.zeros(shape))
+        net.eval()(torch.zeros(shape, device=next(net.parameters()).device))
     for hook in hooks:
         hook.remove()
     return total

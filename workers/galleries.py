@@ -8,15 +8,21 @@ from app.vision.embedder import Embedder
 
 
 class Galleries:
-    """One gallery per building. Followed by one thread, searched by any."""
+    """One gallery per building, of one embedder. Followed by one thread, searched by any.
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
+    Args:
+        embedder: None knows nobody, and follows all the same so that erasures need not wait for it.
+    """
+
+    def __init__(self, embedder: Embedder | None) -> None:
+        self.embedder = embedder
+        self._source = "" if embedder is None else embedder.card.id
+        self._dimension = 1 if embedder is None else embedder.dimension
         self._galleries: dict[str, Gallery] = {}
 
     def of(self, building: str) -> Gallery:
         """Return the gallery of a building; an empty one knows nobody."""
-        return self._galleries.get(building) or Gallery(self._embedder.dimension)
+        return self._galleries.get(building) or Gallery(self._dimension)
 
     def sequences(self) -> dict[str, int]:
         """Return how far each gallery has followed."""
@@ -31,9 +37,11 @@ class Galleries:
         before = self.sequences()
         wanted = galleries.sequences(session)
         kept = {building: self._kept(building, sequence) for building, sequence in wanted.items()}
+        targets = galleries.targets(session)
         for building, gallery in kept.items():
+            gallery.target_fpir = targets[building]
             if gallery.sequence < wanted[building]:
-                changes = galleries.changes_since(session, building, gallery.sequence, self._embedder.card.id)
+                changes = galleries.changes_since(session, building, gallery.sequence, self._source)
                 gallery.apply(changes)
                 changes.vectors.fill(0)  # the gallery has its own copy, and overwrites that one when the time comes
         dropped = [gallery for gallery in self._galleries.values() if gallery not in kept.values()]
@@ -42,7 +50,12 @@ class Galleries:
             gallery.clear()
         return self.sequences() != before
 
+    def clear(self) -> None:
+        """Know nobody any more."""
+        for gallery in self._galleries.values():
+            gallery.clear()
+
     def _kept(self, building: str, wanted: int) -> Gallery:
         """Return the gallery to go on with: a new one when the store went back, because a backup was restored."""
         gallery = self._galleries.get(building)
-        return gallery if gallery is not None and gallery.sequence <= wanted else Gallery(self._embedder.dimension)
+        return gallery if gallery is not None and gallery.sequence <= wanted else Gallery(self._dimension)

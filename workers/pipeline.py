@@ -11,10 +11,11 @@ import numpy as np
 
 from app.access import Rules, Verdict, Visits
 from app.gallery import Gallery
-from app.types import Array, Camera, Decision, Detections, Faces, FaceShot, Frame, Track
+from app.types import Array, Camera, Decision, Detections, Faces, FaceShot, Frame, Person, Reason, Track
 from app.vision.artefact import shipped
 from app.vision.detector import Detector, Glance
 from app.vision.embedder import Embedder
+from app.vision.embedders import Embedders
 from app.vision.faces import FaceFinder, head_regions
 from app.vision.gate import Motion, make_gate, moving
 from app.vision.shots import BestShots
@@ -35,6 +36,7 @@ class Nets:
     finder: FaceFinder
     embedder: Embedder
     ids: dict[str, str]  # role -> name@hash, the detector's with its precision; written into every event
+    embedders: Embedders  # all that are at hand
 
     @staticmethod
     def open() -> "Nets":
@@ -44,9 +46,14 @@ class Nets:
             ArtefactError: one is missing or altered.
         """
         detector, finder = Detector(shipped("detector")), FaceFinder(shipped("face_finder"))
-        embedder = Embedder(shipped("embedder"))
+        embedders = Embedders.installed()
+        embedder = embedders.of(None)
         ids = {net.card.role: net.card.id for net in (detector, finder, embedder)}
-        return Nets(detector, finder, embedder, ids | {"detector": detector.id})
+        return Nets(detector, finder, embedder, ids | {"detector": detector.id}, embedders)
+
+    def embedding_by(self, embedder: Embedder) -> "Nets":
+        """Return the nets with another embedder."""
+        return replace(self, embedder=embedder, ids=self.ids | {embedder.card.role: embedder.card.id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +72,19 @@ class CameraPipeline:
         self,
         camera: Camera,
         nets: Nets,
-        gallery: Callable[[], Gallery],
+        gallery: Callable[[], Gallery | None],
         gate: str,
-        target_fpir: float,
         tamper: TamperWatch | None = None,
     ) -> None:
         """Begin without knowing what the camera sees, but for tampering.
 
         Args:
+            gallery: gives the templates as they are now; None while they are of another embedder than `nets` has.
             tamper: of an earlier pipeline of the same camera; None: begin anew.
         """
         self._camera = camera
         self._nets = nets
         self._gallery = gallery
-        self._target_fpir = target_fpir
         self._gate = make_gate(gate)
         self._allowed = Allowed(camera.zones)
         self._tracker = Tracker()
@@ -107,19 +113,21 @@ class CameraPipeline:
         self._recognise(frame, shots)
         with self.stages.measure("other"):
             return self._visits.decide(
-                self._gallery().person, self._camera.groups, datetime.now(UTC), frame.clock, may_grant=may_grant
+                self._person, self._camera.groups, datetime.now(UTC), frame.clock, may_grant=may_grant
             )
 
     def close(self, clock: float) -> list[Verdict]:
         """End all visits, because the camera is lost or no longer ours; nothing is granted."""
         self._visits.finish()
-        return self._visits.decide(
-            self._gallery().person, self._camera.groups, datetime.now(UTC), clock, may_grant=False
-        )
+        return self._visits.decide(self._person, self._camera.groups, datetime.now(UTC), clock, may_grant=False)
 
     def verdict_on(self, track: int) -> tuple[Decision | None, str | None]:
         """Return what was decided about a track and the id of who it is; both None while nothing is."""
         return self._visits.standing(track)
+
+    def _person(self, person: str) -> Person | None:
+        gallery = self._gallery()
+        return None if gallery is None else gallery.person(person)
 
     def _look(self, frame: Frame) -> Glance:
         self.stages.analysed += 1
@@ -187,7 +195,11 @@ class CameraPipeline:
         if not shots:
             return
         gallery = self._gallery()
-        threshold = self._nets.embedder.threshold(gallery.templates, self._target_fpir)
+        if gallery is None:
+            for shot in shots:
+                self._visits.note(shot.track, Reason.GALLERY_STALE)
+            return
+        threshold = self._nets.embedder.threshold(gallery.templates, gallery.target_fpir)
         with self.stages.measure("embed"):
             vectors = self._nets.embedder.embed([shot.crop for shot in shots])
             matches = gallery.search(vectors)

@@ -19,12 +19,14 @@ from threading import Lock, Thread
 
 import cv2
 
-from app.errors import StoreUnavailableError, WorkerError
+from app.errors import EmbedderError, StoreUnavailableError, WorkerError
+from app.gallery import Gallery
 from app.memory import give_back
-from app.store import cameras, events, workers
+from app.store import cameras, events, templates, workers
 from app.store.engine import Store
 from app.store.records import CameraStats
 from app.types import Camera, Event
+from app.vision.embedder import Embedder
 from app.vision.processor import describe, read_cpuinfo
 from workers.clocks import Clocks
 from workers.galleries import Galleries
@@ -59,7 +61,6 @@ class Choices:
 
     name: str
     gate: str
-    target_fpir: float
     grant_seconds: float
 
 
@@ -92,6 +93,7 @@ class Worker:
         self._live = live
         self._incarnation = secrets.token_hex(8)
         self._galleries = Galleries(nets.embedder)
+        self._compared = nets.embedder.card.id  # the live embedder, at hand or not
         self._clocks = Clocks()
         self._numbering: dict[str, Numbering] = {}  # of each camera in the newest owner epoch that was ours
         self._lanes = [Lane() for _ in range(min(len(os.sched_getaffinity(0)), LOOPS))]
@@ -239,6 +241,7 @@ class Worker:
         """
         started = time.monotonic()
         with self._store.reading() as session:
+            self._compare_by(templates.live(session))
             changed = self._galleries.follow(session)
         if changed:
             self._forget()  # before the heartbeat says that who left the gallery is gone from here
@@ -259,6 +262,27 @@ class Worker:
                     last = events.last_sequence(session, camera.id, camera.owner_epoch)
                     self._numbering[camera.id] = Numbering(camera, last)
         self._watch(ours)
+
+    def _compare_by(self, live: str | None) -> None:
+        """Go over to the embedder that is live now; without it, know nobody until somebody switches to one at hand."""
+        if live is None or live == self._compared:
+            return
+        self._compared, embedder = live, None
+        try:
+            embedder = self._nets.embedders.of(live)
+            self._nets = self._nets.embedding_by(embedder)
+            log.info("embedder %s compares from now on; all cameras are opened anew", live)
+        except EmbedderError as error:
+            log.error("%s: nobody is recognised; `cardea db check` says what to do", error)
+        former, self._galleries = self._galleries, Galleries(embedder)
+        for watched in list(self.watched.values()):
+            self._drop(watched)
+        former.clear()
+
+    def _gallery(self, embedder: Embedder, building: str) -> Gallery | None:
+        """Return whom vectors of this embedder may be compared with, None when another one is live by now."""
+        galleries = self._galleries
+        return galleries.of(building) if galleries.embedder is embedder else None
 
     def _stats(self, clock: float) -> dict[str, CameraStats] | None:
         """Return what was counted of each camera, None when that was told lately."""
@@ -286,9 +310,8 @@ class Worker:
         pipeline = CameraPipeline(
             camera,
             self._nets,
-            lambda: self._galleries.of(camera.building),
+            partial(self._gallery, self._nets.embedder, camera.building),
             choices.gate,
-            choices.target_fpir,
             numbering.tamper_of(camera),
         )
         lane = min(self._lanes, key=lambda lane: len(self._watched_in(lane)))

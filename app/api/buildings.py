@@ -1,14 +1,14 @@
-"""Buildings: each has its own persons, cameras, events and gallery, and keeps its events as long as it wants."""
+"""Buildings: each has its own persons, cameras, events and gallery, how strict it is, and how long it keeps events."""
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.api.auth import Acting, Key, needs, needs_everywhere, needs_here
-from app.api.problems import documented
+from app.api.problems import documented, invalid
 from app.api.schemas import (
     PAGE,
     BuildingId,
@@ -25,15 +25,25 @@ from app.api.schemas import (
     page_of,
 )
 from app.api.services import Serving
-from app.store import audit, buildings, records
+from app.store import audit, buildings, galleries, records
 from app.store.records import BuildingFields, BuildingRecord, Scope
+from app.vision.embedder import Embedder
 
 router = APIRouter(prefix="/buildings", tags=["buildings"])
 WRITE = [Depends(needs_here(Scope.OPERATOR))]
 
-_EXAMPLE: dict[str, JsonValue] = {"name": "Harbour house", "event_days": 90, "snapshot_days": 14}
+_EXAMPLE: dict[str, JsonValue] = {
+    "name": "Harbour house",
+    "event_days": 90,
+    "snapshot_days": 14,
+    "target_fpir": 0.0005,
+}
+_TARGET = (
+    "share of strangers' visits that may match anybody; thresholds follow from it and from the number of templates"
+)
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
+Fpir = Annotated[float, Field(ge=1e-6, le=0.1)]
 
 
 class BuildingCreate(Strictly):
@@ -45,16 +55,18 @@ class BuildingCreate(Strictly):
     name: Text
     event_days: Days | None = Field(None, description="events older than this are deleted; null: kept")
     snapshot_days: Days | None = Field(None, description="the same for the pictures of events")
+    target_fpir: Fpir | None = Field(None, description=f"{_TARGET}; null: what this installation begins with")
 
 
 class BuildingUpdate(Patch):
     """What to change about a building."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"event_days": None, "snapshot_days": 7}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"event_days": None, "target_fpir": 0.0001}]})
 
     name: Text = ""
     event_days: Days | None = None
     snapshot_days: Days | None = None
+    target_fpir: Fpir = Field(1e-3, description=_TARGET)
 
 
 class BuildingRead(BaseModel):
@@ -70,6 +82,7 @@ class BuildingRead(BaseModel):
     name: str
     event_days: int | None
     snapshot_days: int | None
+    target_fpir: float = Field(description=_TARGET)
     revision: int
     created_at: datetime
 
@@ -82,6 +95,7 @@ class BuildingRead(BaseModel):
             name=fields.name,
             event_days=fields.event_days,
             snapshot_days=fields.snapshot_days,
+            target_fpir=fields.target_fpir,
             revision=record.revision,
             created_at=record.created_at,
         )
@@ -106,7 +120,8 @@ def list_buildings(
 def create_building(services: Serving, actor: Acting, body: BuildingCreate, response: Response) -> BuildingRead:
     """Add a building, empty."""
     with services.store.session() as session:
-        fields = BuildingFields(body.name, body.event_days, body.snapshot_days)
+        target = services.target_fpir if body.target_fpir is None else body.target_fpir
+        fields = BuildingFields(body.name, body.event_days, body.snapshot_days, target)
         record = buildings.create(session, body.id, fields)
         audit.add(session, actor, "building.created", building=record.id, target=record.id)
     response.headers["Location"] = f"/v1/buildings/{record.id}"
@@ -123,7 +138,9 @@ def get_building(services: Serving, building: BuildingId, response: Response) ->
     return BuildingRead.of(record)
 
 
-@router.patch("/{building}", dependencies=WRITE, responses=documented("not-found", "precondition-failed"))
+@router.patch(
+    "/{building}", dependencies=WRITE, responses=documented("not-found", "precondition-failed", "other-embedder")
+)
 def update_building(
     services: Serving,
     actor: Acting,
@@ -132,13 +149,20 @@ def update_building(
     response: Response,
     if_match: IfMatch = None,
 ) -> BuildingRead:
-    """Change name and retention; what is then too old is deleted by the next run of the retention job."""
+    """Change name, retention and strictness.
+
+    Doors follow `target_fpir` within a second. What is then too old is deleted by the next run of the retention job.
+    """
     changes = body.changes()
+    embedder = services.embedder() if "target_fpir" in changes else None
     with services.store.session() as session:
         present = buildings.get(session, building)
         check_if_match(if_match, present.revision)
+        detail: dict[str, Any] = {"fields": sorted(changes)}
+        if embedder is not None:
+            _check_known(embedder, galleries.size(session, building, embedder.card.id), body.target_fpir)
+            detail["target_fpir"] = {"from": present.fields.target_fpir, "to": body.target_fpir}
         record = buildings.update(session, building, replace(present.fields, **changes), present.revision)
-        detail = {"fields": sorted(changes)}
         audit.add(session, actor, "building.changed", building=building, target=building, detail=detail)
     response.headers["ETag"] = etag(record.revision)
     return BuildingRead.of(record)
@@ -156,3 +180,11 @@ def delete_building(services: Serving, actor: Acting, building: BuildingId, if_m
         check_if_match(if_match, buildings.get(session, building).revision)
         buildings.delete(session, building)
         audit.add(session, actor, "building.deleted", building=building, target=building)
+
+
+def _check_known(embedder: Embedder, templates: int, target_fpir: float) -> None:
+    """Refuse a promise that nothing is known about."""
+    if not embedder.keeps(templates, target_fpir):
+        known = embedder.most_templates(target_fpir)
+        detail = f"target_fpir: thresholds are known for {known} templates at so small a share; there are {templates}"
+        raise invalid("#/target_fpir", detail)

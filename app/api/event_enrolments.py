@@ -9,10 +9,10 @@ from app.api.photos import NO_USABLE_FACE, PhotoRead, new_photo
 from app.api.problems import ProblemError, documented, invalid
 from app.api.schemas import BuildingId, Id, Reference, Strictly
 from app.api.services import Services, Serving
-from app.photos import cut_face, enrol, read_photo
+from app.photos import Enrolment, cut_face, enrol, read_photo
 from app.store import audit, events, people
 from app.store.records import NewPhoto, Scope
-from app.types import AccessEvent, Array
+from app.types import AccessEvent
 
 router = APIRouter(prefix="/buildings/{building}/events/{event}/enrolments", tags=["events"])
 Box = tuple[float, float, float, float]
@@ -46,7 +46,14 @@ class EventEnrolmentRead(BaseModel):
     status_code=201,
     dependencies=[Depends(needs_here(Scope.OPERATOR))],
     responses=documented(
-        "not-found", "conflict", "duplicate-photo", "no-event-picture", "too-busy", "image-too-small", *NO_USABLE_FACE
+        "not-found",
+        "conflict",
+        "duplicate-photo",
+        "no-event-picture",
+        "too-busy",
+        "image-too-small",
+        "other-embedder",
+        *NO_USABLE_FACE,
     ),
 )
 def enrol_from_event(
@@ -60,14 +67,14 @@ def enrol_from_event(
         raise invalid("#/person", "give either person or new_person")
     fields = None if body.new_person is None else body.new_person.fields()
     with services.turnstile.turn():
-        new, vector = _photo(services, building, event)
+        new, face = _photo(services, building, event)
     with services.store.session() as session:
         if fields is None:
             person = people.get(session, building, str(body.person)).id
         else:
             person = people.create(session, building, fields).id
             audit.add(session, actor, "person.created", building=building, target=person)
-        photo = people.add_photo(session, building, person, new, embedder=services.embedder.card.id, vector=vector)
+        photo = people.add_photo(session, building, person, new, embedder=face.embedder, vector=face.vector)
         detail = {"photo": photo.id, "origin": photo.origin, "event": event}
         audit.add(session, actor, "photo.added", building=building, target=person, detail=detail)
         record = people.get(session, building, person)
@@ -75,14 +82,14 @@ def enrol_from_event(
     return EventEnrolmentRead(person=PersonRead.of(record), photo=PhotoRead.of(photo))
 
 
-def _photo(services: Services, building: str, event: str) -> tuple[NewPhoto, Array]:
-    """Return the photo of an event's face and its template."""
+def _photo(services: Services, building: str, event: str) -> tuple[NewPhoto, Enrolment]:
+    """Return the photo of an event's face, and the face."""
     data, box = _picture(services, building, event)
     if box is not None:
         data = cut_face(data, box, services.finder)
     accepted = read_photo(data)
-    enrolment = enrol(accepted, services.finder, services.embedder)
-    return new_photo(data, accepted, enrolment, "event"), enrolment.vector
+    enrolment = enrol(accepted, services.finder, services.embedder())
+    return new_photo(data, accepted, enrolment, "event"), enrolment
 
 
 def _picture(services: Services, building: str, event: str) -> tuple[bytes, Box | None]:

@@ -19,14 +19,20 @@ from app.api.photos import NO_USABLE_FACE, UNREADABLE, Upload
 from app.api.problems import documented
 from app.api.schemas import BuildingId, Id
 from app.api.services import Services, Serving
-from app.photos import MAX_BYTES, Enrolment, enrol, read_photo
+from app.photos import MAX_BYTES, Enrolment, Photo, enrol, read_photo
 from app.store import audit, buildings, galleries, people
 from app.store.records import PersonRecord, Scope
 from app.types import Array
 
 router = APIRouter(prefix="/buildings/{building}", tags=["faces"])
 OPERATE = [Depends(needs_here(Scope.OPERATOR)), Depends(limited("identify"))]
-REFUSALS = ("not-found", "too-many-requests", *UNREADABLE, *NO_USABLE_FACE)
+REFUSALS = ("not-found", "too-many-requests", "other-embedder", *UNREADABLE, *NO_USABLE_FACE)
+
+
+TARGET_KEPT = (
+    "false: no threshold is known that keeps the building's `target_fpir` with so many templates; the strictest known "
+    "one holds, and more strangers may match"
+)
 
 
 class Outcome(StrEnum):
@@ -90,7 +96,9 @@ class IdentificationRead(BaseModel):
                             "similarity": 0.7316,
                         }
                     ],
-                    "threshold": 0.5461,
+                    "threshold": 0.6357,
+                    "target_fpir": 0.001,
+                    "target_kept": True,
                     "margin": 0.4102,
                     "least_margin": 0.05,
                     "templates": 312,
@@ -103,6 +111,8 @@ class IdentificationRead(BaseModel):
     decision: Outcome
     candidates: list[Candidate] = Field(description="best first; with `match` the first one is meant")
     threshold: float = Field(description="similarity from which a face matches, with so many templates")
+    target_fpir: float = Field(description="of the building: share of strangers' visits that may match anybody")
+    target_kept: bool = Field(description=TARGET_KEPT)
     margin: float | None = Field(description="how far the second person is behind; null when there is none")
     least_margin: float = Field(description="less is ambiguous")
     templates: int = Field(description="that were compared")
@@ -115,7 +125,7 @@ class VerificationRead(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"same_person": True, "similarity": 0.7316, "threshold": 0.5461, "templates": 2, "quality": 0.87}
+                {"same_person": True, "similarity": 0.7316, "threshold": 0.5463, "templates": 2, "quality": 0.87}
             ]
         }
     )
@@ -156,20 +166,23 @@ def identify_face(
 ) -> IdentificationRead:
     """Say who is on a photo. Nothing is stored but that it was asked, and whom it found."""
     with services.store.reading() as session:
-        buildings.get(session, building)
+        target = buildings.get(session, building).fields.target_fpir
+    embedder = services.embedder()
     with services.turnstile.turn():
-        face = _embedded(services, photo)
-        found = _search(services, building, face.vector, candidates)
-    threshold = services.embedder.threshold(found.templates, services.target_fpir)
+        face = enrol(_read(photo), services.finder, embedder)
+        found = _search(services, building, face, candidates)
+    threshold = embedder.threshold(found.templates, target)
     decision = found.decide(threshold)
     with services.store.session() as session:
-        target = found.ranked[0][0] if decision is Outcome.MATCH else ""
+        known = found.ranked[0][0] if decision is Outcome.MATCH else ""
         detail = {"decision": decision.value, "templates": found.templates}
-        audit.add(session, actor, "face.identified", building=building, target=target, detail=detail)
+        audit.add(session, actor, "face.identified", building=building, target=known, detail=detail)
     return IdentificationRead(
         decision=decision,
         candidates=found.best,
         threshold=round(threshold, 4),
+        target_fpir=target,
+        target_kept=embedder.keeps(found.templates, target),
         margin=None if found.margin is None else round(found.margin, 4),
         least_margin=MARGIN,
         templates=found.templates,
@@ -182,12 +195,14 @@ def verify_face(services: Serving, building: BuildingId, person: Id, photo: Uplo
     """Say whether a photo shows this person. Nothing is stored but that it was asked, and what came of it."""
     with services.store.reading() as session:
         people.get(session, building, person)
+        target = buildings.get(session, building).fields.target_fpir
+    embedder = services.embedder()
     with services.turnstile.turn():
-        face = _embedded(services, photo)
+        face = enrol(_read(photo), services.finder, embedder)
     with services.store.reading() as session:
-        templates = galleries.templates_of(session, building, person, services.embedder.card.id)
+        templates = galleries.templates_of(session, building, person, face.embedder)
     similarity = max(_similarities(templates, face.vector), default=None)
-    threshold = services.embedder.threshold(len(templates), services.target_fpir)
+    threshold = embedder.threshold(len(templates), target)
     same = similarity is not None and similarity >= threshold
     with services.store.session() as session:
         audit.add(session, actor, "face.verified", building=building, target=person, detail={"same_person": same})
@@ -200,17 +215,16 @@ def verify_face(services: Serving, building: BuildingId, person: Id, photo: Uplo
     )
 
 
-def _embedded(services: Services, photo: Upload) -> Enrolment:
-    """Return the one usable face of an upload."""
-    return enrol(read_photo(photo.file.read(MAX_BYTES + 1)), services.finder, services.embedder)
+def _read(photo: Upload) -> Photo:
+    return read_photo(photo.file.read(MAX_BYTES + 1))
 
 
-def _search(services: Services, building: str, vector: Array, candidates: int) -> _Found:
-    """Compare a face with every template of the building."""
+def _search(services: Services, building: str, face: Enrolment, candidates: int) -> _Found:
+    """Compare a face with every template of the building that its embedder made."""
     with services.store.reading() as session:
-        known = galleries.changes_since(session, building, 0, services.embedder.card.id)
+        known = galleries.changes_since(session, building, 0, face.embedder)
         nearest: dict[str, float] = {}
-        for owner, similarity in zip(known.owners, _similarities(known.vectors, vector), strict=True):
+        for owner, similarity in zip(known.owners, _similarities(known.vectors, face.vector), strict=True):
             nearest[owner] = max(similarity, nearest.get(owner, -1.0))
         ranked = sorted(nearest.items(), key=lambda entry: (-entry[1], entry[0]))
         best = [

@@ -96,7 +96,7 @@ def list_photos(services: Serving, building: BuildingId, person: Id) -> Page[Pho
     "",
     status_code=201,
     dependencies=WRITE,
-    responses=documented("not-found", "duplicate-photo", *UNREADABLE, *NO_USABLE_FACE),
+    responses=documented("not-found", "duplicate-photo", "other-embedder", *UNREADABLE, *NO_USABLE_FACE),
     description=f"""Add a photo that shows the person's face, and nobody else's, upright and from the front.
 
 JPEG, PNG or WebP, at most {MAX_BYTES // 1_000_000} MB, {MAX_PIXELS // 1_000_000} megapixels, {MIN_SIDE} pixels on the
@@ -117,12 +117,10 @@ def add_photo(
     with services.turnstile.turn():
         data = photo.file.read(MAX_BYTES + 1)
         accepted = read_photo(data)
-        enrolment = enrol(accepted, services.finder, services.embedder)
+        enrolment = enrol(accepted, services.finder, services.embedder())
     new = new_photo(data, accepted, enrolment, "upload")
     with services.store.session() as session:
-        record = people.add_photo(
-            session, building, person, new, embedder=services.embedder.card.id, vector=enrolment.vector
-        )
+        record = people.add_photo(session, building, person, new, embedder=enrolment.embedder, vector=enrolment.vector)
         detail = {"photo": record.id, "origin": record.origin}
         audit.add(session, actor, "photo.added", building=building, target=person, detail=detail)
     response.headers["Location"] = f"/v1/buildings/{building}/persons/{person}/photos/{record.id}"

@@ -7,6 +7,7 @@ from app.errors import (
     ConflictError,
     CursorError,
     DuplicatePhotoError,
+    EmbedderError,
     NotFoundError,
     RevisionError,
     StoreUnavailableError,
@@ -114,6 +115,12 @@ _ROWS = (
     # The server
     ("internal-error", 500, "Something went wrong on the server.", "Tell the operator the request id; it is logged."),
     ("store-unavailable", 503, _title(StoreUnavailableError), "Try again soon; a change may have been made."),
+    (
+        "other-embedder",
+        503,
+        _title(EmbedderError),
+        "Try again soon: somebody may just have switched. If that does not help, `cardea db check` says what does.",
+    ),
     ("too-busy", 503, "Too many of these are being worked on.", "Try again after the time in Retry-After."),
     ("not-ready", 503, "A dependency does not answer.", "`checks` names it."),
 )

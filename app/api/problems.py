@@ -21,6 +21,7 @@ from app.errors import (
     ConflictError,
     CursorError,
     DuplicatePhotoError,
+    EmbedderError,
     NotFoundError,
     PhotoError,
     RevisionError,
@@ -40,6 +41,7 @@ _CODES: tuple[tuple[type[CardeaError], str], ...] = (
     (DuplicatePhotoError, "duplicate-photo"),
     (ConflictError, "conflict"),
     (CursorError, "invalid-page-token"),
+    (EmbedderError, "other-embedder"),
     (StoreUnavailableError, "store-unavailable"),
     (CardeaError, "internal-error"),
 )
@@ -175,6 +177,8 @@ def _ours(request: Request, error: Exception) -> JSONResponse:
     code = next(code for kind, code in _CODES if isinstance(error, kind))
     if code == "internal-error":
         raise error  # one of the server's own troubles: the outermost layer logs it and keeps it to itself
+    if code == "other-embedder":
+        return respond(request, code, str(error), {"Retry-After": RETRY_SECONDS})
     if code == "store-unavailable":
         _log.warning("request %s: %s", request.state.request_id, error)  # the text may name hosts and tables
         detail = "The database does not answer; a change may have been made all the same."

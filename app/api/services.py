@@ -12,8 +12,10 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from app.api.problems import ProblemError
+from app.store import templates
 from app.store.engine import Store
 from app.vision.embedder import Embedder
+from app.vision.embedders import Embedders
 from app.vision.faces import FaceFinder
 from app.webhooks.addresses import Network
 
@@ -54,17 +56,27 @@ class Services:
 
     store: Store
     finder: FaceFinder
-    embedder: Embedder
+    embedders: Embedders
     redis_url: str = field(repr=False)  # may hold a password
     stream: str  # key of the Redis stream
     registry: CollectorRegistry  # what /metrics shows
-    target_fpir: float = 1e-3  # share of strangers' looks that may match anybody
+    target_fpir: float = 1e-3  # what new buildings begin with
     videos: Path | None = None  # folder of the video files that may be sources of cameras
     webhook_networks: tuple[Network, ...] = ()  # private networks that webhooks may reach
     heartbeat: float = 15.0  # seconds between signs of life on a quiet event stream
     turnstile: Turnstile = field(default_factory=Turnstile)
     checks: Turnstile = field(default_factory=lambda: Turnstile(2, 2, "Too many cameras are being checked now."))
+    overviews: Turnstile = field(default_factory=lambda: Turnstile(1, 3, "Too many galleries are being examined now."))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def embedder(self) -> Embedder:
+        """Return the live embedder; one request asks once, for somebody may switch meanwhile.
+
+        Raises:
+            EmbedderError: it is not at hand.
+        """
+        with self.store.reading() as session:
+            return self.embedders.of(templates.live(session))
 
 
 def _services(request: Request) -> Services:

@@ -2,12 +2,22 @@
 
 import argparse
 
-from app.cli import bench_cameras, bench_detector, bench_enrolment, bench_soak, bench_still, bench_visits, print_json
+from app.cli import (
+    bench_cameras,
+    bench_detector,
+    bench_embedder,
+    bench_enrolment,
+    bench_soak,
+    bench_still,
+    bench_visits,
+    print_json,
+)
 from app.cli.logs import log_to_stderr
 
 BENCHES = {
     "cameras": (bench_cameras, "cores, latency and stage costs of N cameras over real RTSP"),
     "detector": (bench_detector, "milliseconds of a still and of an open frame in each precision"),
+    "embedder": (bench_embedder, "milliseconds of one face in each precision, beside its forerunner and larger nets"),
     "enrolment": (
         bench_enrolment,
         "seconds from the upload of a photo to the grant of somebody who stands at the door",

@@ -10,7 +10,7 @@ from app.keyring import Keyring
 from app.settings import Settings
 from app.store.engine import Store
 from app.store.health import check
-from app.vision.artefact import shipped
+from app.vision.embedders import Embedders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     settings = Settings()
     with closing(Store(settings.database(), Keyring(settings.keys()))) as store:
-        findings = check(store, shipped("embedder").card.id)
+        findings = check(store, Embedders.installed().ids)
     if arguments.json:
         print_json({"ok": all(finding.ok for finding in findings), "findings": [asdict(one) for one in findings]})
     else:

@@ -17,19 +17,20 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.ahead import made_ahead
 from app.cli import print_json
 from app.cli.logs import log_to_stderr
 from app.cli.process import open_store
 from app.enrolment import compreface, sources
-from app.enrolment.enroller import FINE, Enroller, Outcome, Result, Submission, Terms, judged, settle
+from app.enrolment.enroller import FINE, Enroller, Outcome, Result, Submission, Terms, settle
 from app.errors import SetupError
 from app.settings import Settings
-from app.store import audit, buildings, enrolments
+from app.store import audit, buildings, enrolments, templates
 from app.store.audit import Actor
 from app.store.engine import Store
 from app.store.records import PersonFields
 from app.vision.artefact import shipped
-from app.vision.embedder import Embedder
+from app.vision.embedders import Embedders
 from app.vision.faces import FaceFinder
 
 ACTOR = Actor("command", name="cardea enrol")
@@ -89,11 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
     log_to_stderr("WARNING")
     groups = frozenset(group.strip() for group in arguments.groups.split(",") if group.strip())
     submissions = _submissions(arguments, PersonFields("", groups=groups))
-    terms = Terms(settings.target_fpir, arguments.accept_duplicates, arguments.dry_run)
-    finder, embedder = FaceFinder(shipped("face_finder")), Embedder(shipped("embedder"))
-    enroller = Enroller(arguments.building, finder, embedder, ACTOR, terms)
+    terms = Terms(arguments.accept_duplicates, arguments.dry_run)
+    finder, embedders = FaceFinder(shipped("face_finder")), Embedders.installed()
     tally, began = Tally(len(submissions)), time.monotonic()
     with open_store(settings) as store, _asked_to_stop() as asked, _Output(arguments, store, tally) as output:
+        with store.reading() as session:
+            embedder = embedders.of(templates.live(session))
+        enroller = Enroller(arguments.building, finder, embedder, ACTOR, terms)
         _begin(store, enroller, arguments, tally)
         for result in _results(store, enroller, submissions):
             tally.count(result)
@@ -135,7 +138,7 @@ def _note(store: Store, arguments: argparse.Namespace, action: str, detail: dict
 
 
 def _results(store: Store, enroller: Enroller, submissions: list[Submission]) -> Iterator[Result]:
-    for submission, looked in judged(enroller, submissions, os.cpu_count() or 1):
+    for submission, looked in made_ahead(enroller.judge, submissions, os.cpu_count() or 1):
         yield settle(store, enroller, submission, looked, lambda session, result: None)
 
 

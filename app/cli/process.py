@@ -94,7 +94,7 @@ def working(
     stream = EventStream(redis_url, settings.stream, settings.stream_length)
     sender = OutboxSender(store, stream, sent, overwriting.freed)
     writer = EventWriter(store, sender.wake, stale)
-    choices = Choices(settings.worker, settings.gate, settings.target_fpir, settings.grant_seconds)
+    choices = Choices(settings.worker, settings.gate, settings.grant_seconds)
     live = LiveView(redis_url, settings.stream, lambda: worker.watched)
     worker = Worker(store, nets, writer.put, lambda: writer.alive and sender.alive, choices, live, forget)
     WorkerMetrics(worker, registry)

@@ -34,7 +34,7 @@ def api_server(
     services = Services(
         store=store,
         finder=nets.finder,
-        embedder=nets.embedder,
+        embedders=nets.embedders,
         redis_url=redis_url,
         stream=settings.stream,
         registry=registry,
@@ -70,7 +70,7 @@ def side_jobs(settings: Settings, store: Store, redis_url: str, nets: Nets) -> I
     """
     poster = Poster(parse_networks(settings.webhook_networks))
     webhooks = WebhookSender(store, poster)
-    enrolments = EnrolmentJob(store, nets.finder, nets.embedder, settings.target_fpir)
+    enrolments = EnrolmentJob(store, nets.finder, nets.embedders)
     eraser = StreamEraser(redis_url, settings.stream)
     jobs: list[SideJob] = [webhooks, enrolments, RetentionJob(store, eraser)]
     if settings.mqtt_url is not None:

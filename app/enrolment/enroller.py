@@ -6,9 +6,7 @@ id or else by the exact name, so a run that was cut off is simply run again.
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -17,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.enrolment.lookalikes import Lookalikes
 from app.errors import ConflictError, NotFoundError, PhotoError
 from app.photos import Enrolment, Photo, enrol, read_photo
-from app.store import audit, enrolments, people
+from app.store import audit, buildings, enrolments, people
 from app.store.audit import Actor
 from app.store.engine import Store
 from app.store.records import NewPhoto, PersonFields
@@ -83,7 +81,6 @@ class Result:
 class Terms:
     """How strict enrolment is."""
 
-    target_fpir: float  # of the doors: what they take for a match
     accept_duplicates: bool = False  # twins: enrol a face that looks like somebody else's
     dry_run: bool = False  # say what would come of it, change nothing
 
@@ -105,6 +102,7 @@ class Enroller:
         self._enrolled: frozenset[str] = frozenset()  # digests when the run began: the nets need not look again
         self._known = Lookalikes(building, embedder.card.id, embedder.dimension)
         self._planned: dict[str, str] = {}  # of a dry run: digest -> person
+        self._target = 1e-3  # of the building's doors, as it is when a photo is settled
 
     def begin(self, session: Session) -> None:
         """Learn who is enrolled."""
@@ -134,6 +132,7 @@ class Enroller:
         Raises:
             NotFoundError: there is no such building.
             ConflictError: somebody else changed the same person at this moment.
+            EmbedderError: another embedder is live since the run began.
         """
         fields = submission.fields
         persons = self._persons(session, fields)
@@ -158,6 +157,7 @@ class Enroller:
         if len(found) == 1:
             people.locked(session, self._building, found[0])
         enrolments.lock(session, self._building)
+        self._target = buildings.get(session, self._building).fields.target_fpir
         found = found or enrolments.find(session, self._building, fields)
         self._known.follow(session)
         planned = _plan(fields)
@@ -185,7 +185,7 @@ class Enroller:
         if own is not None and own < self._embedder.similarity_at(ALIKE_RATE):
             unlike = ("not_the_same_person",)
             return replace(about, outcome=Outcome.UNUSABLE, reasons=unlike, similarity=round(own, 4))
-        if similarity >= self._embedder.threshold(len(self._known) + 1, self._terms.target_fpir):
+        if similarity >= self._embedder.threshold(len(self._known) + 1, self._target):
             return replace(likeness, reasons=("looks_like",))
         return about
 
@@ -211,7 +211,7 @@ class Enroller:
             origin="import",
         )
         stored = people.add_photo(
-            session, self._building, person, new, embedder=self._embedder.card.id, vector=judged.face.vector
+            session, self._building, person, new, embedder=judged.face.embedder, vector=judged.face.vector
         )
         told = {"photo": stored.id, "origin": stored.origin}
         audit.add(session, self._actor, "photo.added", building=self._building, target=person, detail=told)
@@ -235,26 +235,6 @@ def settle(
         with store.session() as session:
             note(session, result)
     return result
-
-
-def judged(enroller: Enroller, submissions: Iterable[Submission], threads: int) -> Iterator[tuple[Submission, Judged]]:
-    """Judge in threads and yield in order; at most two photos a thread wait in memory."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="judge") as pool:
-        waiting: deque[tuple[Submission, Future[Judged]]] = deque()
-        try:
-            for submission in submissions:
-                waiting.append((submission, pool.submit(enroller.judge, submission)))
-                if len(waiting) > 2 * threads:
-                    yield _first(waiting)
-            while waiting:
-                yield _first(waiting)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _first(waiting: deque[tuple[Submission, Future[Judged]]]) -> tuple[Submission, Judged]:
-    submission, future = waiting.popleft()
-    return submission, future.result()
 
 
 def _plan(fields: PersonFields) -> str:

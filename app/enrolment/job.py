@@ -12,13 +12,14 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from app.enrolment.enroller import Enroller, Result, Submission, Terms, judged, settle
+from app.ahead import made_ahead
+from app.enrolment.enroller import Enroller, Result, Submission, Terms, settle
 from app.errors import StoreUnavailableError
 from app.side_job import SideJob
-from app.store import audit, operations
+from app.store import audit, operations, templates
 from app.store.engine import Store
 from app.store.operations import OperationRecord
-from app.vision.embedder import Embedder
+from app.vision.embedders import Embedders
 from app.vision.faces import FaceFinder
 
 LEASE = timedelta(seconds=30)  # an item takes a tenth of a second, or as long as the database lets it wait
@@ -32,17 +33,13 @@ class EnrolmentJob(SideJob):
     """One thread, which works on one enrolment after the other. It judges one photo at a time: doors come first.
 
     Args:
-        target_fpir: of the doors: what they take for a match.
         lease: how long after a death others wait before they go on.
     """
 
-    def __init__(
-        self, store: Store, finder: FaceFinder, embedder: Embedder, target_fpir: float, lease: timedelta = LEASE
-    ) -> None:
+    def __init__(self, store: Store, finder: FaceFinder, embedders: Embedders, lease: timedelta = LEASE) -> None:
         self._store = store
         self._finder = finder
-        self._embedder = embedder
-        self._target_fpir = target_fpir
+        self._embedders = embedders
         self._lease = lease
         super().__init__("enrolments")
 
@@ -63,13 +60,14 @@ class EnrolmentJob(SideJob):
 
     def _work(self, operation: OperationRecord, held: datetime) -> None:
         """Work on an operation until it is done or no longer ours."""
-        terms = Terms(self._target_fpir, bool(operation.options.get("accept_duplicates")))
-        enroller = Enroller(operation.building, self._finder, self._embedder, operation.actor, terms)
+        terms = Terms(bool(operation.options.get("accept_duplicates")))
         with self._store.reading() as session:
+            embedder = self._embedders.of(templates.live(session))
+            enroller = Enroller(operation.building, self._finder, embedder, operation.actor, terms)
             enroller.begin(session)
         hold = _Hold(operation.id, held, self._lease)
         try:
-            for submission, looked in judged(enroller, self._submissions(operation.id), threads=1):
+            for submission, looked in made_ahead(enroller.judge, self._submissions(operation.id), threads=1):
                 with suppress(_GoneError):
                     settle(self._store, enroller, submission, looked, partial(hold.note, submission.position))
                 if self._stopping.is_set():

@@ -115,10 +115,11 @@ def _write(row: Building, fields: BuildingFields) -> None:
     row.name = fields.name
     row.event_days = fields.event_days
     row.snapshot_days = fields.snapshot_days
+    row.target_fpir = fields.target_fpir
 
 
 def _fields(row: Building) -> BuildingFields:
-    return BuildingFields(row.name, row.event_days, row.snapshot_days)
+    return BuildingFields(row.name, row.event_days, row.snapshot_days, row.target_fpir)
 
 
 def _record(row: Building) -> BuildingRecord:

@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, select
+from sqlalchemy import Row, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.keyring import plain_length
 from app.store.sealing import unseal_into
-from app.store.tables import Building, GalleryChange, PersonRow, Template
-from app.types import Array, GalleryChanges, Person
+from app.store.tables import Building, GalleryChange, PersonRow, Photo, Template
+from app.types import Array, Enrolled, GalleryChanges, Person
 
 
 def sequences(session: Session) -> dict[str, int]:
     """Return the gallery sequence of every building."""
     return {row.id: row.gallery_sequence for row in session.execute(select(Building.id, Building.gallery_sequence))}
+
+
+def targets(session: Session) -> dict[str, float]:
+    """Return the share of strangers' visits that may match anybody, of every building."""
+    return {row.id: row.target_fpir for row in session.execute(select(Building.id, Building.target_fpir))}
 
 
 def changes_since(session: Session, building: str, sequence: int, embedder: str) -> GalleryChanges:
@@ -51,6 +56,29 @@ def changes_since(session: Session, building: str, sequence: int, embedder: str)
     )
 
 
+def enrolled(session: Session, building: str, embedder: str) -> Enrolled:
+    """Return every template of one net in a building, with its photo."""
+    every = select(Template.person_id, Template.photo_id, Photo.quality, Template.vector)
+    every = every.join(Photo, Photo.id == Template.photo_id)
+    every = every.where(Template.building_id == building, Template.embedder == embedder)
+    rows = session.execute(every.order_by(Template.person_id, Template.id)).all()
+    persons, photos, qualities = ([getattr(row, name) for row in rows] for name in ("person_id", "photo_id", "quality"))
+    return Enrolled(tuple(persons), tuple(photos), tuple(qualities), _vectors(session, rows))
+
+
+def unknown(session: Session, building: str, embedder: str) -> list[str]:
+    """Return the ids of the persons of a building who have no template of this net, by name."""
+    known = exists().where(Template.person_id == PersonRow.id, Template.embedder == embedder)
+    query = select(PersonRow.id).where(PersonRow.building_id == building, ~known)
+    return list(session.scalars(query.order_by(PersonRow.name, PersonRow.id)))
+
+
+def size(session: Session, building: str, embedder: str) -> int:
+    """Return the number of templates of one net in a building."""
+    mine = select(func.count(Template.id)).where(Template.building_id == building, Template.embedder == embedder)
+    return session.scalar(mine) or 0
+
+
 def templates_of(session: Session, building: str, person: str, embedder: str) -> Array:
     """Return a person's templates (n, d) of one net; none for who is not in this building."""
     mine = select(Template.person_id, Template.vector).where(Template.building_id == building)
@@ -58,7 +86,14 @@ def templates_of(session: Session, building: str, person: str, embedder: str) ->
     return _vectors(session, session.execute(mine).all())
 
 
-def _vectors(session: Session, templates: Sequence[Row[Any, Any]]) -> Array:
+def templates_by_photo(session: Session, building: str, embedder: str) -> tuple[list[tuple[str, str]], Array]:
+    """Return photo and person of every template (n, d) of one net in a building, by photo."""
+    every = select(Template.person_id, Template.photo_id, Template.vector).order_by(Template.photo_id)
+    rows = session.execute(every.where(Template.building_id == building, Template.embedder == embedder)).all()
+    return [(row.photo_id, row.person_id) for row in rows], _vectors(session, rows)
+
+
+def _vectors(session: Session, templates: Sequence[Row[*tuple[Any, ...]]]) -> Array:
     """Return the templates, (n, d), unsealed into this array alone: whoever overwrites it has overwritten them."""
     numbers = plain_length(templates[0].vector) // 4 if templates else 0
     vectors = np.empty((len(templates), numbers), "<f4")

@@ -1,12 +1,13 @@
 """Whether a database is fit for this version of the product: schema, keys, sealed bytes, templates, integrity."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import LargeBinary, func, inspect, select, text
+from sqlalchemy import LargeBinary, inspect, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import SealError, SetupError
-from app.store import migration, outbox
+from app.store import embedders, migration, outbox, templates
 from app.store.engine import Store
 from app.store.sealing import unseal
 from app.store.tables import CameraRow, EncryptionKey, Photo, Portrait, Snapshot, Template
@@ -37,11 +38,11 @@ class Finding:
         return not self.advice
 
 
-def check(store: Store, embedder: str) -> list[Finding]:
+def check(store: Store, at_hand: Sequence[str]) -> list[Finding]:
     """Look at everything that can be looked at without changing anything.
 
     Args:
-        embedder: id of the net that the product ships.
+        at_hand: ids of the embedders of this installation, the shipped one first.
 
     Raises:
         StoreUnavailableError: the database does not answer.
@@ -54,7 +55,7 @@ def check(store: Store, embedder: str) -> list[Finding]:
             schema,
             _keys(session, store),
             *(_sealed(session, label, *columns) for label, columns in SEALED.items()),
-            _templates(session, embedder),
+            recognition(session, at_hand),
             _integrity(session, store),
             _backlog(session),
         ]
@@ -98,14 +99,24 @@ def _sealed(
     return Finding(label, found, "restore a backup: rows were altered, or their key is lost" if unreadable else "")
 
 
-def _templates(session: Session, embedder: str) -> Finding:
-    query = select(Template.embedder, func.count()).group_by(Template.embedder)
-    counts = {row[0]: row[1] for row in session.execute(query)}
-    others = {name: number for name, number in counts.items() if name != embedder}
-    if others:
-        told = ", ".join(f"{number} of {name}" for name, number in sorted(others.items()))
-        return Finding("templates", told, f"these people are not recognised by {embedder}: add their photos again")
-    return Finding("templates", f"{counts.get(embedder, 0)} of {embedder}")
+def recognition(session: Session, at_hand: Sequence[str]) -> Finding:
+    """Return whether those who have photos can be recognised.
+
+    Args:
+        at_hand: ids of the embedders of this installation, the shipped one first.
+    """
+    live, numbers = templates.live(session), templates.counts(session)
+    if live is None:
+        return Finding("templates", "none yet")
+    found = f"{numbers.pop(live, 0)} of {live}"
+    if live not in at_hand:
+        advice = "run `cardea gallery reembed`, look at `cardea gallery compare`, then `cardea gallery switch`"
+        return Finding("templates", f"{found}, which this version cannot use: it has {', '.join(at_hand)}", advice)
+    if strangers := embedders.unrecognised(session, live):
+        advice = f"run `cardea gallery reembed --to {live}`, and take new photos of those whom it names"
+        return Finding("templates", f"{found}; {strangers} persons have photos and none of it", advice)
+    beside = "".join(f"; beside them {number} of {name}" for name, number in numbers.items())
+    return Finding("templates", found + beside)
 
 
 def _integrity(session: Session, store: Store) -> Finding:

@@ -2,18 +2,17 @@
 
 from collections.abc import Collection
 
-import numpy as np
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import ConflictError, DuplicatePhotoError, NotFoundError, RevisionError
-from app.store import buildings
+from app.store import buildings, templates
 from app.store.clock import now
 from app.store.paging import decode, new_id, page
 from app.store.records import NewPhoto, Page, PersonFields, PersonFilter, PersonRecord, PhotoRecord
 from app.store.sealing import seal, unseal
-from app.store.tables import PersonRow, Photo, Template
+from app.store.tables import PersonRow, Photo
 from app.types import Array
 
 PHOTO_COUNT = select(func.count(Photo.id)).where(Photo.person_id == PersonRow.id).scalar_subquery()
@@ -108,13 +107,13 @@ def add_photo(
 
     Raises:
         NotFoundError: there is none of this id in this building.
+        EmbedderError: another embedder is live; look at the photo again with that one.
         DuplicatePhotoError: somebody of this building has a photo of the same digest.
         ValueError: the vector is not of unit length.
     """
-    if vector.ndim != 1 or not abs(float(np.linalg.norm(vector)) - 1) < 1e-3:  # "not <" also refuses NaN
-        raise ValueError("a template is one vector of unit length")
     locked(session, building, person)
     buildings.raise_sequence(session, building, person)  # locks the building: two equal uploads come in turn
+    templates.admit(session, embedder)
     _refuse_duplicate(session, building, photo.digest)
     row = Photo(
         id=new_id("pho"),
@@ -130,16 +129,7 @@ def add_photo(
     row.image = seal(session, photo.image, f"photos.image/{row.id}")
     session.add(row)
     session.flush()
-    session.add(
-        Template(
-            building_id=building,
-            person_id=person,
-            photo_id=row.id,
-            embedder=embedder,
-            vector=seal(session, vector.astype("<f4").tobytes(), f"templates.vector/{person}"),
-        )
-    )
-    session.flush()
+    templates.add(session, building, person, row.id, embedder, vector)
     return _photo(row)
 
 

@@ -30,6 +30,7 @@ class BuildingFields:
     name: str
     event_days: int | None = None  # events older than this are deleted; None: kept
     snapshot_days: int | None = None  # the same for the pictures of events
+    target_fpir: float = 1e-3  # share of strangers' visits that may match anybody
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Building(Base):
     gallery_sequence: Mapped[int] = mapped_column(Position, default=0)  # raised under the row's lock: gapless
     event_days: Mapped[int | None]  # events older than this are deleted; None: kept
     snapshot_days: Mapped[int | None]  # the same for pictures of events
+    target_fpir: Mapped[float] = mapped_column(Float, default=1e-3)  # share of strangers' visits that may match anybody
     revision: Mapped[int] = mapped_column(Integer, default=1)
     created_at: Mapped[datetime]
 
@@ -116,7 +117,10 @@ class Photo(Base):
 
 
 class Template(Base):
-    """The embedding of one face, bound to one embedder: float32 little-endian, unit length."""
+    """The embedding of one face, bound to one embedder: float32 little-endian, unit length.
+
+    A photo has one of each embedder, so that a change of embedder can be prepared and taken back.
+    """
 
     __tablename__ = "templates"
     __table_args__ = (UniqueConstraint("photo_id", "embedder"),)
@@ -126,6 +130,15 @@ class Template(Base):
     photo_id: Mapped[str] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"))
     embedder: Mapped[str] = mapped_column(String(128))
     vector: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: templates.vector/{person_id}
+
+
+class LiveEmbedder(Base):
+    """The embedder whose templates are compared: one row, written with the first template of all."""
+
+    __tablename__ = "live_embedder"
+    only: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # 1
+    embedder: Mapped[str] = mapped_column(String(128))
+    since: Mapped[datetime]
 
 
 class GalleryChange(Base):

@@ -97,3 +97,13 @@ def shipped(role: str) -> Artefact:
     if len(folders) != 1:
         raise ArtefactError(f"expected one shipped {role}, found {len(folders)}; run: cardea models starter")
     return Artefact(folders[0])
+
+
+def former(role: str) -> list[Artefact]:
+    """Open the artefacts of this role that earlier versions shipped: templates of theirs may still be in use.
+
+    Raises:
+        ArtefactError: one is damaged.
+    """
+    cards = sorted(SHIPPED.glob("former/*/card.json"))
+    return [Artefact(card.parent) for card in cards if json.loads(card.read_text()).get("role") == role]

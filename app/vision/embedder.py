@@ -7,6 +7,8 @@ import numpy as np
 from app.errors import ArtefactError
 from app.types import Array, Image
 from app.vision.artefact import Artefact
+from app.vision.impostors import Impostors
+from app.vision.processor import suited_precision
 
 LENGTH_ERROR = 1e-3  # a vector's length may differ from one by this
 
@@ -14,26 +16,27 @@ LENGTH_ERROR = 1e-3  # a vector's length may differ from one by this
 class Embedder:
     """The embedding net. It remembers nothing, so cameras and requests share one."""
 
-    def __init__(self, artefact: Artefact) -> None:
+    def __init__(self, artefact: Artefact, precision: str | None = None) -> None:
         """Open the net.
 
+        Args:
+            artefact: the card names the file of each precision. Vectors of both may be compared: they have one id.
+            precision: overrides what suits the processor, ``int8`` or ``fp32``.
+
         Raises:
-            ArtefactError: the card does not describe an embedder.
+            ArtefactError: the card does not describe an embedder, or has no such precision.
         """
         self.card = artefact.card
         try:
             self.dimension = int(self.card.parameters["dimension"])
-            impostors = self.card.parameters["impostors"]
-            self._rates = np.array(impostors["fmr"], np.float64)
-            self._similarities = np.array(impostors["similarity"], np.float64)
+            self._impostors = Impostors.read(self.card.parameters)
             self._floor = float(self.card.parameters["floor"])
+            precisions = self.card.parameters["precisions"]
+            self.precision = precision or suited_precision(precisions)
+            file = str(precisions[self.precision])
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"{self.card.name}: the card describes no embedder ({error!r})") from error
-        if len(self._rates) != len(self._similarities) or (np.diff(self._rates) >= 0).any():
-            raise ArtefactError(f"{self.card.name}: the rates of the impostor table do not fall")
-        if (np.diff(self._similarities) < 0).any():
-            raise ArtefactError(f"{self.card.name}: the similarities of the impostor table fall")
-        self._net = artefact.open("embedder.onnx")
+        self._net = artefact.open(file)
 
     def embed(self, crops: Sequence[Image]) -> Array:
         """Return the vectors (n, dimension) of aligned faces (112, 112, 3) BGR: float32 rows of unit length.
@@ -54,7 +57,8 @@ class Embedder:
         """Return the similarity from which a face matches, so that a stranger matches anybody at `target_fpir`.
 
         A stranger is compared with every template, so each comparison may match falsely at target_fpir / templates
-        (ISO/IEC 19795-1: FPIR = 1 - (1 - FMR)^N, about N FMR). The card's floor holds whatever the target.
+        (ISO/IEC 19795-1: FPIR = 1 - (1 - FMR)^N, about N FMR). The card's floor holds whatever the target. Where the
+        card knows nothing of so small a rate, the strictest threshold that it knows is returned; see `keeps`.
 
         Args:
             templates: in the gallery, 0 counts as 1.
@@ -62,10 +66,24 @@ class Embedder:
         """
         return max(self.similarity_at(target_fpir / max(templates, 1)), self._floor)
 
+    def keeps(self, templates: int, target_fpir: float) -> bool:
+        """Return whether the card knows of a threshold that keeps the target with so many templates."""
+        return templates <= self.most_templates(target_fpir)
+
+    def most_templates(self, target_fpir: float) -> int:
+        """Return how many templates the card has a threshold for."""
+        return int(target_fpir / self._impostors.least_rate + 1e-9)  # quotients such as 1e-3 / 1e-8 are a hair off
+
+    def expected_fpir(self, templates: int, threshold: float) -> float:
+        """Return the share of strangers' looks that match anybody at a threshold; at most that where little is known.
+
+        Comparisons with the templates count as independent, which people who look alike are not.
+        """
+        return 1 - (1 - self._impostors.rate_at(threshold)) ** templates
+
     def similarity_at(self, rate: float) -> float:
         """Return the similarity that two faces of different people reach at this false-match rate.
 
-        Between two entries of the card's table the similarity goes with the logarithm of the rate. Beyond its last
-        rate nothing was measured: the last similarity is returned, and the rate is not promised.
+        For a rate that the card knows nothing of it is the highest similarity that the card names.
         """
-        return float(np.interp(-np.log(rate), -np.log(self._rates), self._similarities))
+        return self._impostors.similarity_at(rate)

@@ -7,10 +7,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.web import audit, cameras, doors, events, keys, live, login, performance, persons, pictures
+from app.web import audit, cameras, doors, events, gallery, keys, live, login, performance, persons, pictures
 from app.web.routing import HEADERS
 
-SECTIONS = (login, doors, events, persons, pictures, cameras, live, performance, audit, keys)
+SECTIONS = (login, doors, events, persons, pictures, cameras, live, performance, gallery, audit, keys)
 STATIC = Path(__file__).parent / "static"
 
 

@@ -14,7 +14,7 @@ from app.api.services import Serving
 from app.sources import mask_source
 from app.store import cameras as store
 from app.store.records import CameraFields, CameraRecord
-from app.web.forms import REFUSALS, Errors, explain, groups_of, zones_of, zones_text
+from app.web.forms import REFUSALS, Errors, explain, groups_of, number_of, zones_of, zones_text
 from app.web.rendering import render_in
 from app.web.routing import PageRoute
 from app.web.visitor import Form, Here, Place, Submitted, operator
@@ -188,17 +188,10 @@ def _body(form: Form) -> dict[str, Any]:
         "source": form.text("source"),
         "door": form.text("door"),
         "groups": groups_of(form.text("groups")),
-        "fps": _number(form.text("fps")),
+        "fps": number_of(form.text("fps")),
         "transport": form.text("transport"),
         "ca_certificate": form.text("ca_certificate") or None,
         "zones": zones_of(form.text("zones")),
         "loop": form.ticked("loop"),
         "enabled": form.ticked("enabled"),
     }
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text.replace(",", "."))
-    except ValueError:
-        return text

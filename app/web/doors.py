@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.advice import advice
 from app.api.services import Serving
-from app.store import cameras, events
+from app.store import cameras, events, health
 from app.store.records import EventFilter
 from app.web import words
 from app.web.rendering import render_in
@@ -26,6 +26,7 @@ def doors_page(request: Request, services: Serving, place: Here) -> Response:
         listed = cameras.listing(session, building, SHOWN)
         latest = events.listing(session, building, LATEST, None, EventFilter(kind="access")).items
         views = views_of(session, building, latest)
+        recognition = health.recognition(session, services.embedders.ids)
     advised = [
         (camera, advice(camera.live_state, enabled=camera.fields.enabled, tampering=camera.kept_from_seeing))
         for camera in listed.items
@@ -41,4 +42,5 @@ def doors_page(request: Request, services: Serving, place: Here) -> Response:
         troubled=moods.count("bad"),
         waiting=moods.count("wait"),
         latest=views,
+        recognition=recognition,
     )

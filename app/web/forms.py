@@ -114,6 +114,14 @@ def day_span(since: str, until: str, zone: tzinfo) -> tuple[datetime | None, dat
     return first, None if last is None else last + timedelta(days=1)
 
 
+def number_of(text: str) -> float | str:
+    """Return a number as the API takes it, with a comma as well; what cannot be read goes on as it is."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return text
+
+
 def zones_of(text: str) -> list[list[list[float]]]:
     """Return zones written as one polygon a line, ``x,y x,y x,y`` in percent of the picture.
 

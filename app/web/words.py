@@ -1,5 +1,6 @@
 """What codes mean to people. Every decision, reason, state and entry of the audit trail has its plain words here."""
 
+from app.gallery_health import Weakness
 from app.store.audit import AuditRecord
 from app.store.records import CameraRecord, EventRecord, Forgotten, InStream, Remains, Scope, Verdict
 from app.types import AccessEvent, CameraState, Decision, Ending, Reason, TamperEvent, TamperKind
@@ -84,6 +85,13 @@ IN_STREAM = {
     InStream.UNTIL_REWRITE: "Nothing can be read; its files are written anew later.",
     InStream.PENDING: "It does not answer now; it is cleaned as soon as it does.",
 }
+WEAKNESSES = {
+    Weakness.NO_TEMPLATE: "No usable photo: nobody recognises this person.",
+    Weakness.LOW_QUALITY: "A poor photo: doors miss about every second look.",
+    Weakness.UNLIKE_OWN_PHOTOS: "Unlike the person's other photos: does it show somebody else?",
+    Weakness.LOOKS_LIKE_SOMEBODY: "Looks like somebody else here: a door may let in neither.",
+    Weakness.ONLY_ONE_PHOTO: "There is no second photo.",
+}
 ACTIONS = {
     "login.accepted": "logged in",
     "login.refused": "was refused at log-in",
@@ -93,7 +101,7 @@ ACTIONS = {
     "key.revoked": "revoked a key",
     "key.changed": "changed a key",
     "building.created": "added a building",
-    "building.updated": "changed a building",
+    "building.changed": "changed a building",
     "person.created": "added a person",
     "person.updated": "changed a person",
     "person.erased": "erased a person",
@@ -106,6 +114,9 @@ ACTIONS = {
     "event.corrected": "corrected an event",
     "correction.deleted": "took back a correction",
     "event.exported": "exported events",
+    "embedder.prepared": "made templates of another embedder",
+    "embedder.switched": "switched to another embedder",
+    "embedder.forgotten": "deleted the templates of an embedder",
 }
 NOUNS = ("login", "key", "building", "person", "photo", "camera", "event", "correction")
 
@@ -171,6 +182,11 @@ def camera_mood(camera: CameraRecord) -> str:
     if camera.live_state is None:
         return "wait"
     return "good" if camera.live_state is CameraState.ONLINE and camera.kept_from_seeing is None else "bad"
+
+
+def one_in(share: float) -> str:
+    """Return a small share as people say it."""
+    return f"1 in {1 / share:,.0f}" if share > 0 else "None"
 
 
 def action(entry: AuditRecord) -> str:

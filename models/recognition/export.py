@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Activation] = {"embedder": "prelu", "embedder_relu": "rel
 
 
 def export_embedder(run: Path, folder: Path, folders: Sequence[Path]) -> float:
-    """Write ``embedder.onnx`` of a run's best weights into `folder`; return how far it is from the net, see `disagreement`.
+    """Write ``embedder.onnx`` of a run's best weights into `folder`; return its `disagreement` with the net.
 
     Args:
         run: folder of a run of a task of `ACTIVATIONS`.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.packages import take
-from models.measured import compact_json, measurements
+from models.measured import compact_json, measurements, with_measurements
 from models.starter.recipes import Recipe
 
 VERSION = "1"
@@ -36,10 +36,6 @@ def write_card(recipe: Recipe, folder: Path) -> None:
     """Write the card of the files that lie in the folder, with what was measured on them."""
     contents = {name: (folder / name).read_bytes() for name in sorted(recipe.outputs)}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    measured = measurements(recipe.name, hashes)
-    parameters = recipe.parameters | (UNMEASURED if recipe.role == "embedder" else {})
-    for measurement in measured:
-        parameters = parameters | measurement.parameters
     card = {
         "name": recipe.name,
         "version": VERSION,
@@ -47,17 +43,13 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "files": {name: {"sha256": hashes[name], "bytes": len(content)} for name, content in contents.items()},
         "input": recipe.input,
         "outputs": recipe.outputs,
-        "parameters": parameters,
+        "parameters": recipe.parameters | (UNMEASURED if recipe.role == "embedder" else {}),
         "licence": "MIT",
         "training_data": recipe.training_data,
         "sources": [_source(recipe)],
-        "figures": [
-            {**figure, "command": measurement.command, "date": measurement.date}
-            for measurement in measured
-            for figure in measurement.figures
-        ],
     }
-    (folder / "card.json").write_text(compact_json(card))
+    measured = measurements(recipe.name, hashes)
+    (folder / "card.json").write_text(compact_json(with_measurements(card, measured)))
 
 
 def _source(recipe: Recipe) -> dict[str, str]:

@@ -83,6 +83,8 @@ def paths(house: House) -> dict[str, str]:
         "camera": f"{at}/cameras/{house.camera}",
         "camera-new": f"{at}/cameras/new",
         "performance": f"{at}/performance",
+        "gallery": f"{at}/gallery-health",
+        "gallery-empty": "/buildings/harbour/gallery-health",
         "audit": f"{at}/audit?noun=all",
         "keys": f"{at}/keys",
         "trouble": f"{at}/persons/per_none",

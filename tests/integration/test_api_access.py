@@ -43,6 +43,7 @@ WRITE = {
     "check_face",
     "identify_face",
     "verify_face",
+    "get_gallery_health",
     "correct_event",
     "take_back_correction",
     "enrol_from_event",

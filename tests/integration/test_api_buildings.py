@@ -4,9 +4,13 @@ from typing import Any
 
 import httpx2
 import pytest
-from fixtures_api import Api, add_person, problem_of
+from fixtures_api import Api, add_person, api_at, problem_of
+from fixtures_store import unit_vector
 
-from app.store.records import Scope
+from app.store import audit, people
+from app.store.records import NewPhoto, PersonFields, Scope
+from app.vision.embedder import Embedder
+from app.vision.faces import FaceFinder
 
 TOWER = "/v1/buildings/tower"
 
@@ -29,6 +33,50 @@ def test_a_building_says_how_long_it_keeps_events(operator: httpx2.Client) -> No
         "precondition-failed",
     )
     assert operator.patch(TOWER, json={}).json()["revision"] == 2
+
+
+def test_a_building_says_how_strict_it_is(api: Api, operator: httpx2.Client) -> None:
+    made = tower(operator)
+    assert made.json()["target_fpir"] == 1e-3  # what this installation begins with
+    changed = operator.patch(TOWER, json={"target_fpir": 1e-4}, headers={"If-Match": made.headers["ETag"]})
+    assert changed.json() == made.json() | {"target_fpir": 1e-4, "revision": 2}
+    late = operator.patch(TOWER, json={"target_fpir": 0.1}, headers={"If-Match": made.headers["ETag"]})
+    assert problem_of(late) == (412, "precondition-failed")
+    assert operator.get(TOWER).json()["target_fpir"] == 1e-4
+    with api.services.store.reading() as session:
+        (entry,) = audit.listing(session, 9, None, "tower", "building.changed").items
+    assert entry.detail == {"fields": ["target_fpir"], "target_fpir": {"from": 1e-3, "to": 1e-4}}
+    strict = operator.post("/v1/buildings", json={"id": "vault", "name": "Vault", "target_fpir": 1e-6})
+    assert strict.json()["target_fpir"] == 1e-6
+
+
+def test_new_buildings_begin_with_what_the_installation_says(
+    sqlite_url: str, face_nets: tuple[FaceFinder, Embedder]
+) -> None:
+    with api_at(sqlite_url, "redis://127.0.0.1:1/0", face_nets, target_fpir=2e-5) as api:
+        assert tower(api.client()).json()["target_fpir"] == 2e-5
+
+
+@pytest.mark.parametrize("target", [0, -0.1, 0.99e-6, 0.11, 1, "0.001", True, None, [0.001]])
+def test_a_target_is_a_sensible_share(lasting_operator: httpx2.Client, target: object) -> None:
+    answer = lasting_operator.patch("/v1/buildings/main", json={"target_fpir": target})
+    assert problem_of(answer) == (422, "invalid-request")
+    assert answer.json()["errors"][0]["pointer"] == "#/target_fpir"
+
+
+def test_a_target_that_nobody_knows_a_threshold_for_is_refused(api: Api, operator: httpx2.Client) -> None:
+    embedder = api.services.embedder()
+    tower(operator)
+    with api.services.store.session() as session:
+        person = people.create(session, "tower", PersonFields("Eileen")).id
+        for seed in range(embedder.most_templates(1e-6) + 1):
+            photo = NewPhoto(b"picture", "image/jpeg", 640, 480, 0.8)
+            vector = unit_vector(seed)
+            people.add_photo(session, "tower", person, photo, embedder=embedder.card.id, vector=vector)
+    refused = operator.patch(TOWER, json={"target_fpir": 1e-6})
+    assert problem_of(refused) == (422, "invalid-request")
+    assert refused.json()["errors"][0]["pointer"] == "#/target_fpir"
+    assert operator.patch(TOWER, json={"target_fpir": 2e-6}).status_code == 200
 
 
 @pytest.mark.parametrize("days", [0, -1, 36_501, 1.5, "30", True])

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from fixtures_door import ROOT
-from fixtures_store import access_event, claimed_camera, enrol, silence, store_at
+from fixtures_store import access_event, claimed_camera, enrol, silence, store_at, unit_vector
 from sqlalchemy import select, text, update
 
 from app.__main__ import main
 from app.errors import BackupError, SetupError
 from app.keyring import Keyring
-from app.store import archive, backup, cameras, erasure, events, galleries, keys, people, tombstones
+from app.store import archive, backup, cameras, embedders, erasure, events, galleries, keys, people, tombstones
 from app.store.clock import now
 from app.store.engine import Store
 from app.store.migration import upgrade
@@ -49,6 +49,9 @@ def content(store: Store) -> dict[str, list[Any]]:
 def fill(store: Store) -> list[PersonRecord]:
     """Two persons, a camera with events of both, and an API key; no worker lives."""
     persons = [enrol(store, "Ada", 1, b"photo of Ada" * 99, external_id="flat-1"), enrol(store, "Ben", 2)]
+    with store.session() as session:
+        for photo in embedders.unfinished(session, "newer"):
+            embedders.add_template(session, photo, "newer", unit_vector(3))
     camera = claimed_camera(store)
     silence(store, "watcher", 60)
     with store.session() as session:

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from fixtures_enrolment import COLLINS, HOPPER, another
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.enrolment.enroller import Enroller, Outcome, Result, Submission, Terms, judged, settle
-from app.store import audit, galleries, people
+from app.ahead import made_ahead
+from app.enrolment.enroller import Enroller, Outcome, Result, Submission, Terms, settle
+from app.photos import enrol, read_photo
+from app.store import audit, buildings, galleries, people
 from app.store.audit import Actor
 from app.store.engine import Store
-from app.store.records import PersonFields
+from app.store.records import BuildingFields, NewPhoto, PersonFields
 from app.store.tables import PersonRow, Photo
+from app.types import Array
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder
 
@@ -25,17 +29,24 @@ ACTOR = Actor("command", name="test")
 def run(store: Store, face_nets: Nets) -> Run:
     """Enrol photos given as (name, photo), or as whole submissions."""
 
-    def go(*photos: tuple[str, bytes] | Submission, terms: Terms | None = None) -> list[Result]:
-        enroller = Enroller("main", *face_nets, ACTOR, terms or Terms(1e-3))
+    def go(*photos: tuple[str, bytes] | Submission, terms: Terms | None = None, building: str = "main") -> list[Result]:
+        enroller = Enroller(building, *face_nets, ACTOR, terms or Terms())
         with store.reading() as session:
             enroller.begin(session)
         found = [photo if isinstance(photo, Submission) else submission(*photo) for photo in photos]
         return [
             settle(store, enroller, one, looked, lambda session, result: None)
-            for one, looked in judged(enroller, found, threads=2)
+            for one, looked in made_ahead(enroller.judge, found, threads=2)
         ]
 
     return go
+
+
+def alike(vector: Array, similarity: float) -> Array:
+    """A unit vector of this similarity."""
+    across = np.roll(vector, 1) - float(np.roll(vector, 1) @ vector) * vector
+    across /= np.linalg.norm(across)
+    return np.asarray(similarity * vector + np.sqrt(1 - similarity**2) * across, np.float32)
 
 
 def submission(name: str, photo: bytes, external_id: str | None = None, file: str = "photo.jpg") -> Submission:
@@ -79,7 +90,7 @@ def test_another_persons_file_or_face_is_a_duplicate(store: Store, run: Run, fac
     assert file.other == face.other == first.person and file.person is face.person is None
     assert face.similarity is not None and face.similarity > 0.66
     assert contents(store)[0] == [(COLLINS, 1)]  # nobody is left behind without a photo
-    accepted = run(("Her Twin", another(faces[COLLINS], 1)), terms=Terms(1e-3, accept_duplicates=True))
+    accepted = run(("Her Twin", another(faces[COLLINS], 1)), terms=Terms(accept_duplicates=True))
     assert told(accepted) == [("enrolled", "looks_like")] and accepted[0].other == first.person
     assert contents(store)[0] == [(COLLINS, 1), ("Her Twin", 1)]
 
@@ -149,7 +160,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(store: Store, run: Run, fac
         (HOPPER, another(faces[HOPPER], 1)),
         (HOPPER, another(faces[HOPPER], 1)),
     )
-    planned = run(*photos, terms=Terms(1e-3, dry_run=True))
+    planned = run(*photos, terms=Terms(dry_run=True))
     assert contents(store) == before
     assert told(planned) == told(run(*photos))
     assert [Outcome(outcome) for outcome, *_ in told(planned)].count(Outcome.ENROLLED) == 3
@@ -160,10 +171,10 @@ def test_somebody_who_is_erased_meanwhile_is_told(
 ) -> None:
     """The photo was known when the run began, so the nets have not looked at it."""
     (first,) = run((COLLINS, faces[COLLINS]))
-    enroller = Enroller("main", *face_nets, ACTOR, Terms(1e-3))
+    enroller = Enroller("main", *face_nets, ACTOR, Terms())
     with store.reading() as session:
         enroller.begin(session)
-    ((one, looked),) = judged(enroller, [submission(COLLINS, faces[COLLINS])], threads=1)
+    ((one, looked),) = made_ahead(enroller.judge, [submission(COLLINS, faces[COLLINS])], threads=1)
     with store.session() as session:
         session.delete(session.get_one(PersonRow, first.person))
     result = settle(store, enroller, one, looked, lambda session, result: None)
@@ -173,8 +184,8 @@ def test_somebody_who_is_erased_meanwhile_is_told(
 def test_what_the_caller_notes_and_the_photo_are_one_transaction(
     store: Store, face_nets: Nets, faces: dict[str, bytes]
 ) -> None:
-    enroller = Enroller("main", *face_nets, ACTOR, Terms(1e-3))
-    ((one, looked),) = judged(enroller, [submission(COLLINS, faces[COLLINS])], threads=1)
+    enroller = Enroller("main", *face_nets, ACTOR, Terms())
+    ((one, looked),) = made_ahead(enroller.judge, [submission(COLLINS, faces[COLLINS])], threads=1)
 
     def refuse(session: Session, result: Result) -> None:
         raise RuntimeError(result.outcome)
@@ -182,3 +193,20 @@ def test_what_the_caller_notes_and_the_photo_are_one_transaction(
     with pytest.raises(RuntimeError, match="enrolled"):
         settle(store, enroller, one, looked, refuse)
     assert contents(store) == ([], 0)
+
+
+@pytest.mark.parametrize(("target", "reasons"), [(1e-3, ("looks_like",)), (1e-6, ())])
+def test_who_looks_like_whom_depends_on_how_strict_the_building_is(
+    store: Store, run: Run, face_nets: Nets, faces: dict[str, bytes], target: float, reasons: tuple[str, ...]
+) -> None:
+    embedder = face_nets[1]
+    limits = [embedder.threshold(2, share) for share in (1e-3, 1e-6)]
+    vector = enrol(read_photo(faces[COLLINS]), *face_nets).vector
+    with store.session() as session:
+        buildings.create(session, "tower", BuildingFields("Tower", target_fpir=target))
+        person = people.create(session, "tower", PersonFields("Her sister")).id
+        photo = NewPhoto(b"picture", "image/jpeg", 640, 480, 0.8)
+        similar = alike(vector, sum(limits) / 2)
+        people.add_photo(session, "tower", person, photo, embedder=embedder.card.id, vector=similar)
+    (result,) = run((COLLINS, faces[COLLINS]), building="tower", terms=Terms(accept_duplicates=True))
+    assert (result.outcome, result.reasons) == (Outcome.ENROLLED, reasons)

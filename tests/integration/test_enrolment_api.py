@@ -37,7 +37,7 @@ SHORT = timedelta(seconds=1)  # lease
 def job(api: Api) -> Iterator[EnrolmentJob]:
     """The thread that does the work."""
     services = api.services
-    made = EnrolmentJob(services.store, services.finder, services.embedder, services.target_fpir, SHORT)
+    made = EnrolmentJob(services.store, services.finder, services.embedders, SHORT)
     made.start()
     yield made
     made.stop()
@@ -291,11 +291,11 @@ from app.enrolment.job import EnrolmentJob
 from app.keyring import Keyring
 from app.store.engine import Store
 from app.vision.artefact import shipped
-from app.vision.embedder import Embedder
+from app.vision.embedders import Embedders
 from app.vision.faces import FaceFinder
 store = Store(sys.argv[1], Keyring(Path(sys.argv[2])))
-finder, embedder = FaceFinder(shipped("face_finder")), Embedder(shipped("embedder"))
-EnrolmentJob(store, finder, embedder, 1e-3, timedelta(seconds=1)).start()
+finder = FaceFinder(shipped("face_finder"))
+EnrolmentJob(store, finder, Embedders.installed(), timedelta(seconds=1)).start()
 threading.Event().wait()
 """
 

@@ -18,7 +18,7 @@ from fixtures_store import store_at, unit_vector
 
 from app.cli.demo_clip import RESIDENT, STRANGER
 from app.photos import enrol, read_photo
-from app.store import erasure, keys, outbox, people, workers
+from app.store import embedders, erasure, keys, outbox, people, workers
 from app.store.engine import Store
 from app.store.records import Forgotten, NewPhoto, PersonFields, Scope
 from app.stream_erasure import StreamEraser
@@ -80,7 +80,8 @@ def test_who_was_let_in_is_gone_from_a_worker(
 ) -> None:
     vector = enrol(read_photo(portrait_files[RESIDENT]), *face_nets).vector
     bens = unit_vector(0, face_nets[1].dimension)
-    marks = pieces(vector) | {"name": NAME.encode()}
+    beside = unit_vector(1, 96)  # of another embedder
+    marks = pieces(vector) | pieces(beside) | {"name": NAME.encode()}
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(contextlib.closing(store_at(postgres_url)))
         eraser = stack.enter_context(contextlib.closing(StreamEraser(redis_server.url, STREAM)))
@@ -91,6 +92,9 @@ def test_who_was_let_in_is_gone_from_a_worker(
         wait_until(lambda: followed(store, 1))
         person = enrol_portrait(store, NAME, portrait_files[RESIDENT], face_nets)
         wait_until(lambda: followed(store, 2))
+        with store.session() as session:
+            for photo in embedders.unfinished(session, "newer"):
+                embedders.add_template(session, photo, "newer", beside)
         wait_until(lambda: NAME in str(redis_server.client.xrange(STREAM)), seconds=40)
         wait_until(lambda: not waiting(store))
         before = found(process.pid, pieces(vector))

@@ -241,7 +241,7 @@ def test_a_real_gate_and_real_visitors(
         camera = Camera("cam-1", "main", "Door", source.source, fps=5.0)
         nets = Nets.open()
         gallery = Gallery(nets.embedder.dimension)
-        pipeline = CameraPipeline(camera, nets, lambda: gallery, "cardea", 1e-3)
+        pipeline = CameraPipeline(camera, nets, lambda: gallery, "cardea")
         live = LiveView("redis://127.0.0.1:1/0", "none", list)
         watched = WatchedCamera(camera, pipeline, Numbering(camera), nets.ids, 5.0, published.append, ready, live)
         watched.reader.start()

@@ -10,7 +10,7 @@ import pytest
 from fixtures_store import PostgresServer, store_at, unit_vector
 from sqlalchemy import text
 
-from app.store import cameras, events, galleries, migration, people
+from app.store import cameras, events, galleries, migration, people, templates
 from app.store.engine import Store
 from app.types import AccessEvent
 
@@ -148,6 +148,7 @@ def test_an_upgrade_from_the_first_release_keeps_everything(first_release: Store
         assert (person.fields.name, person.fields.groups, person.photos) == ("Ada", {"residents"}, 1)
         assert people.photo_image(session, "main", "per_1", "pho_1") == b"a photo of Ada"
         assert (galleries.changes_since(session, "main", 0, "net").vectors == unit_vector(1)).all()
+        assert templates.live(session) == "net"
         camera = cameras.get(session, "main", "cam_1")
         assert (camera.fields.source, camera.owner_epoch) == ("rtsp://user:hush@camera/1", 7)
         record = events.get(session, "main", "cam_1.7.1")

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixtures_store import access_event, claimed_camera, enrol
+from fixtures_store import access_event, claimed_camera, enrol, unit_vector
 
 from app.__main__ import main
 from app.errors import SealError, SetupError
 from app.keyring import Keyring
-from app.store import audit, cameras, events, galleries, people, rotation
+from app.store import audit, cameras, embedders, events, galleries, people, rotation
 from app.store.engine import Store
 from app.store.tables import Base
 
@@ -37,6 +37,8 @@ def fill(store: Store) -> str:
     for number in range(3):
         enrol(store, f"Ada {number}", number)
         with store.session() as session:
+            (photo,) = embedders.unfinished(session, "newer")
+            embedders.add_template(session, photo, "newer", unit_vector(number))
             events.add(session, access_event(camera, number + 1, portrait=b"eyes"))
     return camera.id
 
@@ -51,7 +53,8 @@ def opens(store: Store, camera: str) -> None:
             assert events.snapshot(session, "main", record.event.id) == b"snapshot"
             assert events.portrait(session, "main", record.event.id) == b"eyes"
         assert "hush" in cameras.get(session, "main", camera).fields.source
-        galleries.changes_since(session, "main", 0, "net")
+        for embedder in ("net", "newer"):
+            galleries.changes_since(session, "main", 0, embedder)
 
 
 def test_everything_is_sealed_anew_and_the_old_key_may_go(own: Store) -> None:
@@ -61,7 +64,7 @@ def test_everything_is_sealed_anew_and_the_old_key_may_go(own: Store) -> None:
     new = rotation.rotate(own, ACTOR)
     before, after = rotation.uses(own)[::-1]
     assert (before.id, before.current, before.rows) == (old, False, 0)
-    assert (after.id, after.current, after.rows) == (new, True, 3 + 3 + 3 + 3 + 1)
+    assert (after.id, after.current, after.rows) == (new, True, 3 + 6 + 3 + 3 + 1)
     opens(own, camera)
     rotation.retire(own, frozenset({old}), ACTOR)
     assert own.keyring.ids == (new,)
@@ -79,11 +82,11 @@ def test_a_rotation_that_was_interrupted_goes_on(own: Store, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         rotation.rotate(own, ACTOR, stop)
     counts = {use.id: use.rows for use in rotation.uses(own)}
-    assert counts[old] == 13 - 2
+    assert counts[old] == 16 - 2
     opens(own, camera)
-    with pytest.raises(SetupError, match="11 rows need key"):
+    with pytest.raises(SetupError, match="14 rows need key"):
         rotation.retire(own, frozenset({old}), ACTOR)
-    assert rotation.reseal(own) == 11
+    assert rotation.reseal(own) == 14
     assert rotation.reseal(own) == 0
     opens(own, camera)
 
@@ -122,7 +125,7 @@ def test_a_key_that_is_missing_is_listed(own: Store) -> None:
     fill(own)
     old, new = own.keyring.current, own.keyring.add()
     own.keyring.retire(frozenset({old}))  # somebody edited the file
-    assert [(use.id, use.here, use.rows) for use in rotation.uses(own)] == [(new, True, 0), (old, False, 13)]
+    assert [(use.id, use.here, use.rows) for use in rotation.uses(own)] == [(new, True, 0), (old, False, 16)]
 
 
 def test_the_commands(

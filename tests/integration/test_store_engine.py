@@ -51,6 +51,29 @@ def test_migrating_twice_changes_nothing(store: Store) -> None:
         assert [one.id for one in buildings.listing(session, 10).items] == ["main", "tower"]
 
 
+def test_buildings_keep_the_strictness_that_was_set_for_all(
+    empty_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def targets() -> dict[str, float]:
+        with empty_store.reading() as session:
+            return {one.id: one.fields.target_fpir for one in buildings.listing(session, 10).items}
+
+    migration.upgrade(empty_store.engine, empty_store.keyring, "0004")
+    monkeypatch.setenv("CARDEA_TARGET_FPIR", "0.00025")
+    empty_store.migrate()
+    assert targets() == {"main": 0.00025}
+    with empty_store.session() as session:
+        buildings.update(session, "main", BuildingFields("Main", target_fpir=0.05), 1)
+        buildings.create(session, "annex", BuildingFields("Annex"))
+    assert targets() == {"annex": 1e-3, "main": 0.05}
+    with migrating(empty_store.engine, empty_store.keyring) as config:
+        command.downgrade(config, "0004")  # an earlier version has one setting for all
+    assert "target_fpir" not in {column["name"] for column in inspect(empty_store.engine).get_columns("buildings")}
+    monkeypatch.delenv("CARDEA_TARGET_FPIR")
+    empty_store.migrate()
+    assert targets() == {"annex": 1e-3, "main": 1e-3}
+
+
 def test_a_migration_that_fails_leaves_nothing(empty_store: Store) -> None:
     with pytest.raises(RuntimeError), migrating(empty_store.engine, empty_store.keyring) as config:
         command.upgrade(config, "head")

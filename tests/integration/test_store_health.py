@@ -11,12 +11,14 @@ from sqlalchemy import text
 from app.__main__ import main
 from app.errors import SetupError
 from app.keyring import Keyring
+from app.store import embedders
+from app.store.audit import SYSTEM
 from app.store.engine import Store
 from app.store.health import Finding, check
 
 
 def findings(store: Store) -> dict[str, Finding]:
-    return {finding.name: finding for finding in check(store, "net")}
+    return {finding.name: finding for finding in check(store, ["net"])}
 
 
 def test_a_sound_database_has_nothing_to_do(store: Store) -> None:
@@ -28,11 +30,20 @@ def test_a_sound_database_has_nothing_to_do(store: Store) -> None:
     assert found["photos.image"].found == "1 of 1 looked at can be opened"
 
 
-def test_templates_of_another_net_are_told(store: Store) -> None:
+def test_templates_of_a_net_that_is_not_at_hand_are_told(store: Store) -> None:
     enrol(store, "Ada", 1)
-    found = {finding.name: finding for finding in check(store, "newer-net")}
-    assert found["templates"].found == "1 of net"
-    assert "add their photos again" in found["templates"].advice
+    found = {finding.name: finding for finding in check(store, ["newer", "older"])}
+    assert found["templates"].found == "1 of net, which this version cannot use: it has newer, older"
+    assert "run `cardea gallery reembed`" in found["templates"].advice
+
+
+def test_persons_without_a_template_of_the_live_net_are_told(store: Store) -> None:
+    enrol(store, "Ada", 1)
+    with store.session() as session:
+        assert len(embedders.switch(session, "newer", SYSTEM, force=True)) == 1
+    found = {finding.name: finding for finding in check(store, ["newer", "net"])}
+    assert found["templates"].found == "0 of newer; 1 persons have photos and none of it"
+    assert "`cardea gallery reembed --to newer`" in found["templates"].advice
 
 
 def test_altered_bytes_are_told(store: Store) -> None:
@@ -52,7 +63,7 @@ def test_a_database_of_a_newer_version_is_left_alone(store: Store) -> None:
         newest = session.scalar(text("SELECT version_num FROM alembic_version"))
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     try:
-        assert [finding.ok for finding in check(store, "net")] == [False]
+        assert [finding.ok for finding in check(store, ["net"])] == [False]
         with pytest.raises(SetupError, match="newer version"):
             store.migrate()
     finally:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from app.errors import ConflictError, CursorError, DuplicatePhotoError, NotFoundError, RevisionError
 from app.gallery import Gallery
-from app.store import buildings, galleries, people
+from app.store import buildings, embedders, galleries, people
 from app.store.engine import Store
 from app.store.records import BuildingFields, NewPhoto, PersonFields, PersonFilter, PersonRecord
 from app.types import GalleryChanges, Person
@@ -227,11 +227,12 @@ def test_templates_are_kept_bit_by_bit(store: Store) -> None:
 def test_templates_of_two_embedders_never_mix(store: Store) -> None:
     person = enrol(store, "Ada", 1)
     with store.session() as session:
-        people.add_photo(session, "main", person.id, PHOTO, embedder="other", vector=unit_vector(2, dimension=8))
+        (photo,) = embedders.unfinished(session, "other")
+        assert embedders.add_template(session, photo, "other", unit_vector(2, dimension=8))
     assert changes(store, 0).vectors.shape == (1, 16)
     assert changes(store, 0, "other").vectors.shape == (1, 8)
     unknown = changes(store, 0, "third")
-    assert (unknown.sequence, unknown.changed, unknown.persons, unknown.owners) == (2, {person.id}, {}, ())
+    assert (unknown.sequence, unknown.changed, unknown.persons, unknown.owners) == (1, {person.id}, {}, ())
 
 
 def test_a_person_without_photo_is_in_no_gallery(store: Store) -> None:

@@ -36,7 +36,7 @@ class Door:
         """Open the camera, anew if it was open."""
         gallery = Gallery(self.nets.embedder.dimension)
         tamper = self.numbering.tamper_of(camera)
-        pipeline = CameraPipeline(camera, self.nets, lambda: gallery, "cardea", 1e-3, tamper)
+        pipeline = CameraPipeline(camera, self.nets, lambda: gallery, "cardea", tamper)
         live = LiveView("redis://127.0.0.1:1/0", "none", list)
         publish: Callable[[Event], None] = self.published.append
         self.watched = WatchedCamera(

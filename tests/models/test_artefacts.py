@@ -31,7 +31,7 @@ def test_all_together_are_small() -> None:
 
 
 def test_nothing_else_is_shipped() -> None:
-    assert {path.name for path in SHIPPED.iterdir()} == {recipe.name for recipe in RECIPES.values()}
+    assert {path.name for path in SHIPPED.iterdir()} - {"former"} == {recipe.name for recipe in RECIPES.values()}
 
 
 @each
@@ -111,6 +111,19 @@ def test_the_impostor_table_is_a_table() -> None:
     assert rates[-1] * table["pairs"] >= 1
     assert table["identities"] >= 100 and table["source"]
     assert card["floor"] in table["similarity"]
+
+
+def test_the_tail_was_validated_on_other_people() -> None:
+    card = card_of(RECIPES["embedder"])
+    tail, table = card["parameters"]["tail"], card["parameters"]["impostors"]
+    assert (tail["start"], tail["share"]) == (table["similarity"][-1], table["fmr"][-1])
+    assert tail["least_rate"] == pytest.approx(tail["share"] / 100)
+    columns = (tail[name] for name in ("similarity_low", "similarity", "similarity_high"))
+    assert all(low <= middle <= high for low, middle, high in zip(*columns, strict=True))
+    told = {figure["what"]: figure["value"] for figure in card["figures"]}
+    past = [value for what, value in told.items() if "half of the people" in what and "past that table" in what]
+    assert past and all(0.5 <= value["times_the_promise"] <= 2 for value in past)
+    assert any("strangers let in" in what for what in told) and any("third by quality" in what for what in told)
 
 
 @each

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.impostors import impostor_table, interval, threshold_at
+from models.impostors import PairCounts, impostor_table, interval, threshold_at
 from models.labels import check_labels
 from models.measured import Measurement, compact_json, measurements, record
 
@@ -62,7 +62,7 @@ def test_the_interval_holds_the_measured_value_and_narrows_with_more_people() ->
     for count in (20, 80):
         vectors, labels = people(count, 3, 0.5)
         table = impostor_table(vectors, labels, labels, distinct(3 * count))
-        low, high = (np.array(column) for column in interval(vectors, labels, table.rates))
+        low, high = (np.array(column) for column in interval(PairCounts.of(vectors, labels), table.rates))
         middle = np.array(table.similarities)
         assert (low[:3] - 0.003 <= middle[:3]).all() and (middle[:3] <= high[:3] + 0.003).all()
         widths.append(high[2] - low[2])

@@ -16,10 +16,12 @@ from app.types import Image
 from app.vision.artefact import Artefact
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder, align
+from models.starter.build import UNMEASURED
 
 COLLINS, HOPPER = "Eileen Collins", "Grace Hopper"
 PINNED = {7: 0.069, 9: -0.045, 20: -0.236, 72: 0.105, 145: 0.084, 184: -0.186}  # of Grace Hopper's vector
 TABLE = {"fmr": [1e-1, 1e-2, 1e-3, 1e-4], "similarity": [0.2, 0.3, 0.36, 0.5]}
+TAIL = {"start": 0.5, "share": 1e-4, "scale": 0.03, "shape": 0.0, "least_rate": 1e-6}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,8 @@ def artefact(folder: Path, **parameters: Any) -> Artefact:
     """An embedder of channel means with these card parameters."""
     net = channel_means()
     files = {"embedder.onnx": {"sha256": hashlib.sha256(net).hexdigest()}}
-    given: dict[str, Any] = {"dimension": 3, "impostors": TABLE, "floor": 0.25} | parameters
+    given: dict[str, Any] = {"dimension": 3, "impostors": TABLE, "floor": 0.25}
+    given |= {"precisions": {"fp32": "embedder.onnx"}} | parameters
     card = {"name": "means", "version": "1", "role": "embedder", "files": files, "input": {}, "parameters": given}
     (folder / "embedder.onnx").write_bytes(net)
     (folder / "card.json").write_text(json.dumps(card))
@@ -119,10 +122,41 @@ def test_threshold(tmp_path: Path, templates: int, target: float, similarity: fl
     assert Embedder(artefact(tmp_path)).threshold(templates, target) == pytest.approx(similarity)
 
 
+def test_past_the_table_the_threshold_goes_on_with_the_tail_and_then_stays(tmp_path: Path) -> None:
+    embedder = Embedder(artefact(tmp_path, tail=TAIL))
+    assert embedder.threshold(100, 1e-3) == pytest.approx(0.5 + 0.03 * np.log(10))
+    strictest = 0.5 + 0.03 * np.log(100)
+    assert [embedder.threshold(templates, 1e-3) for templates in (1000, 1001, 10**9)] == pytest.approx([strictest] * 3)
+    assert embedder.most_templates(1e-3) == 1000
+    assert [embedder.keeps(templates, 1e-3) for templates in (0, 1000, 1001)] == [True, True, False]
+    assert [embedder.keeps(templates, 1e-5) for templates in (10, 11)] == [True, False]
+
+
+def test_a_card_without_a_tail_keeps_what_its_table_knows(tmp_path: Path) -> None:
+    embedder = Embedder(artefact(tmp_path))
+    assert [embedder.keeps(templates, 1e-3) for templates in (10, 11)] == [True, False]
+
+
+def test_what_a_gallery_lets_in_follows_from_the_threshold(tmp_path: Path) -> None:
+    """ISO/IEC 19795-1: 200 templates at a false-match rate of 1e-5 let 1.998e-3 of the strangers in."""
+    embedder = Embedder(artefact(tmp_path, tail=TAIL))
+    assert embedder.expected_fpir(200, embedder.similarity_at(1e-5)) == pytest.approx(0.001998, abs=1e-6)
+    for templates in (10, 100, 1000):
+        assert embedder.expected_fpir(templates, embedder.threshold(templates, 1e-3)) == pytest.approx(1e-3, rel=1e-3)
+    assert embedder.expected_fpir(2000, embedder.threshold(2000, 1e-3)) == pytest.approx(2e-3, rel=1e-2)
+    assert embedder.expected_fpir(0, 0.5) == 0
+
+
+def test_an_embedder_that_was_not_measured_knows_nobody(tmp_path: Path) -> None:
+    embedder = Embedder(artefact(tmp_path, **UNMEASURED))
+    assert embedder.threshold(1, 1e-3) == 1 and not embedder.keeps(1, 0.1)
+
+
 def test_threshold_of_the_shipped_net_rises_with_the_gallery(embedder: Embedder) -> None:
-    thresholds = [embedder.threshold(templates, 1e-3) for templates in (1, 10, 100, 1000)]
-    assert thresholds == sorted(thresholds)
-    assert 0.3 < thresholds[0] < thresholds[-1] < 0.8
+    thresholds = [embedder.threshold(templates, 1e-3) for templates in (10, 100, 1000, 10_000, 100_000)]
+    assert thresholds == sorted(set(thresholds))  # one template has the floor, which may be that of ten
+    assert 0.3 < embedder.threshold(1, 1e-3) <= thresholds[0] < thresholds[-1] < 0.95
+    assert embedder.keeps(100_000, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +166,8 @@ def test_threshold_of_the_shipped_net_rises_with_the_gallery(embedder: Embedder)
         {"impostors": {"fmr": [1e-2, 1e-2], "similarity": [0.3, 0.4]}},
         {"impostors": {"fmr": [1e-2, 1e-3], "similarity": [0.4, 0.3]}},
         {"impostors": {"fmr": [1e-2], "similarity": [0.4, 0.5]}},
+        {"tail": TAIL | {"start": 0.4}},
+        {"tail": {"start": 0.5}},
         {"floor": "high"},
         {"dimension": None},
     ],

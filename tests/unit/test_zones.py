@@ -73,7 +73,7 @@ def film(nets: Nets, portrait_files: dict[str, bytes]) -> list[Image]:
 
 def watch(nets: Nets, gallery: Gallery, film: list[Image], zones: Zones) -> tuple[list[Verdict], CameraPipeline]:
     """All verdicts on a film of one visit that the resident makes from left to right."""
-    pipeline = CameraPipeline(Camera("c", "main", "Door", "", zones=zones), nets, lambda: gallery, "cardea", 1e-3)
+    pipeline = CameraPipeline(Camera("c", "main", "Door", "", zones=zones), nets, lambda: gallery, "cardea")
     verdicts: list[Verdict] = []
     for number, image in enumerate(film):
         frame = Frame("c", number, datetime.now(UTC), 100 + number * 2 / FPS, ArrayPicture(image))
