@@ -97,7 +97,7 @@ class LabelledPictures:
         except (KeyError, TypeError, ValueError) as error:
             raise SetupError(f"{where} is not in the COCO form ({error!r})") from error
         self.categories = frozenset(meaning for meaning in meanings.values() if meaning)
-        self._entries = _entries(files, self.pictures.names, where)
+        self._entries = entries_of(files, self.pictures.names, where)
 
     def _listed(self, truth: Path | None) -> tuple[Mapping[str, Any], str]:
         """Return the COCO object and where it comes from."""
@@ -148,8 +148,12 @@ class LabelledPictures:
             raise SetupError(f"{self.pictures.path}: {image['file_name']} has damaged marks ({error})") from error
 
 
-def _entries(files: Sequence[str], names: Sequence[str], where: str) -> list[str]:
-    """Return for each file name of the truth the entry that it means: one path is the other's end."""
+def entries_of(files: Sequence[str], names: Sequence[str], where: str) -> list[str]:
+    """Return for each file name of a truth the entry that it means: one path is the other's end.
+
+    Raises:
+        SetupError: none fits, or several do; `where` says in which truth.
+    """
     by_file: dict[str, list[str]] = defaultdict(list)
     for name in names:
         by_file[PurePosixPath(name).name].append(name)
