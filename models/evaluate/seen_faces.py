@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.types import Array, Faces, Image
+from app.types import Array, Image
 from app.vision.artefact import shipped
 from app.vision.faces import FaceFinder, align, assess
 from models.commands import add_cache, say
 from models.detection.labelled import Pictures
 from models.evaluate.embedders import EMBEDDERS, EmbedderSubject, embedder
+from models.recognition.crops import nearest_large
 from models.recognition.degrade import DEGRADATIONS
 
 PADDING = 20  # pixels of black on each side
-LARGE = 0.5  # share of the largest face's area from which another one may be meant
 NOTICE_EVERY = 500
 
 
@@ -122,14 +122,6 @@ def aligned_face(image: Image, finder: FaceFinder) -> tuple[Image, float] | None
     box, score, landmarks = faces.boxes[row], float(faces.scores[row]), faces.landmarks[row]
     crop = align(padded, landmarks)
     return crop, assess(width, height, box, score, landmarks, crop).score
-
-
-def nearest_large(faces: Faces, width: int, height: int) -> int:
-    """Return the row of the face nearest to the middle, among those that have half of the largest one's area."""
-    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
-    away = np.linalg.norm((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 - np.array([width, height]) / 2, axis=1)
-    areas = sides.prod(axis=1)
-    return int(np.where(areas >= LARGE * areas.max(), away, np.inf).argmin())
 
 
 def told(name: str, subject: EmbedderSubject, seen: SeenFaces, number: int) -> dict[str, Any]:

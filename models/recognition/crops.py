@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from app.errors import SetupError
-from app.types import Array, Faces, Image
+from app.types import Faces, Image
 from app.vision.faces import CROP, MIN_EYE_DISTANCE, TEMPLATE, FaceFinder, similarity_transform
 from models.detection.labelled import Pictures
 
@@ -24,6 +24,7 @@ MARGIN = 16  # pixels beyond the embedder's picture on each side
 SIDE = CROP + 2 * MARGIN
 BORDER = 0.15  # share of the longer side that is put around a picture: many are cut as close as the face itself
 JPEG_QUALITY = 95
+LARGE = 0.5  # share of the largest face's area from which another one may be meant
 INDEX = "index.csv"
 NOTICE_EVERY = 1000
 
@@ -108,10 +109,11 @@ def _cut(pictures: Pictures, name: str, finder: FaceFinder, outcome: Counter[str
         return None
     border = round(BORDER * max(image.shape[:2]))
     framed = np.asarray(cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT), np.uint8)
-    landmarks = _main_face(finder.find(framed), framed.shape)
-    if landmarks is None:
+    faces = finder.find(framed)
+    if not len(faces):
         outcome["no_face"] += 1
         return None
+    landmarks = faces.landmarks[nearest_large(faces, framed.shape[1], framed.shape[0])]
     eye_distance = float(np.linalg.norm(landmarks[1] - landmarks[0]))
     if eye_distance < MIN_EYE_DISTANCE:
         outcome["face_too_small"] += 1
@@ -123,15 +125,12 @@ def _cut(pictures: Pictures, name: str, finder: FaceFinder, outcome: Counter[str
     return crop, round(eye_distance, 1), round(1 - float(inside[MARGIN:-MARGIN, MARGIN:-MARGIN].mean()), 3)
 
 
-def _main_face(faces: Faces, shape: tuple[int, ...]) -> Array | None:
-    """Return the points (5, 2) of the face that is large and near the middle, as photographers aim."""
-    if not len(faces):
-        return None
-    middle = np.array([shape[1], shape[0]]) / 2
-    centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
-    away = np.linalg.norm((centres - middle) / middle, axis=1)
-    widths = faces.boxes[:, 2] - faces.boxes[:, 0]
-    return np.asarray(faces.landmarks[int((widths * (1.5 - away)).argmax())])
+def nearest_large(faces: Faces, width: int, height: int) -> int:
+    """Return the row of the face nearest to the middle, among those that have half of the largest one's area."""
+    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
+    away = np.linalg.norm((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 - np.array([width, height]) / 2, axis=1)
+    areas = sides.prod(axis=1)
+    return int(np.where(areas >= LARGE * areas.max(), away, np.inf).argmin())
 
 
 def _entry(line: Mapping[str, str]) -> Entry:

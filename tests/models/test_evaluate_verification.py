@@ -16,10 +16,10 @@ from models.__main__ import main
 from models.evaluate.chart import Chart, png
 from models.evaluate.plot import Line
 from models.evaluate.recognition_tables import person_of, read_pairs
-from models.evaluate.seen_faces import nearest_large
 from models.evaluate.subjects import fingerprint
 from models.labels import SFACE
 from models.pictures import decoded, variants
+from models.recognition.crops import nearest_large
 
 Truth = tuple[Path, Path]
 
