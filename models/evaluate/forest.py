@@ -71,7 +71,7 @@ def _column(title: str, groups: Sequence[Group], figures: Mapping[str, Interval]
         value = low + span * tick / TICKS
         parts.append(f'<path d="M{at(value):.1f} {_y(0) + 6}V{bottom}" stroke="#ddd"/>')
         parts.append(_text(at(value) - 12, rows + 2, f"{value:.3f}", "#555"))
-    if line in figures:
+    if line and line in figures:
         parts.append(
             f'<path d="M{at(figures[line].value):.1f} {_y(0) + 6}V{bottom}" stroke="#888" stroke-dasharray="4"/>'
         )

@@ -127,10 +127,9 @@ def held_out(crops: CropSet, vectors: Array, names: Sequence[str]) -> HeldOut:
     Raises:
         SetupError: fewer than four of them have two photographs.
     """
-    rows = np.flatnonzero(np.isin([entry.identity for entry in crops.entries], names))
-    owners = np.array([crops.entries[row].identity for row in rows])
-    _seen_twice(owners, crops)
-    labels = check_labels(owners, rows, vectors[rows])
+    owners = np.array([entry.identity for entry in crops.entries])
+    rows = np.flatnonzero(np.isin(owners, _seen_twice(owners[np.isin(owners, names)], crops)))
+    labels = check_labels(owners[rows], rows, vectors[rows])
     chosen = _seen_twice(labels.groups[labels.kept], crops)
     chosen = chosen[_spread(len(chosen), min(PEOPLE, len(chosen)))]
     photographs = [rows[labels.kept & (labels.groups == group)] for group in chosen]
