@@ -94,6 +94,14 @@ def test_what_is_no_set_of_crops_is_told(photographs: Path) -> None:
         CropSet(photographs / "people.txt")
 
 
+def test_identities_that_cannot_be_read_are_told(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["align", "--images", str(photographs), "--out", str(tmp_path / "a.zip")]
+    assert main([*words, "--identities", str(tmp_path / "missing.txt")]) == 1
+    assert "--identities" in capsys.readouterr().err and not (tmp_path / "a.zip").exists()
+
+
 def test_damage_is_a_function_of_the_seed_and_keeps_the_person(
     crops: CropSet, face_nets: tuple[FaceFinder, Embedder]
 ) -> None:
