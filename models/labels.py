@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.packages import PackageFile
-from app.vision.runtime import ort
 
 SFACE = PackageFile(
     "pypi",
@@ -32,17 +31,6 @@ class CheckedLabels:
     joined: int  # people who turned out to be somebody else in the set
     mixed: list[str]  # people whose photographs show several persons: all left out
     misplaced: int  # photographs that look like another person of the set: left out
-
-
-def sface_vectors(net: bytes, crops: np.ndarray) -> np.ndarray:
-    """Return SFace's unit vectors (n, 128) of aligned faces (n, 112, 112, 3) BGR; the net takes RGB 0..255."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = ort.InferenceSession(net, options, providers=["CPUExecutionProvider"])
-    entry = session.get_inputs()[0].name
-    batches = (np.ascontiguousarray(crop[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32) for crop in crops)
-    vectors = np.concatenate([session.run(None, {entry: batch})[0] for batch in batches])
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def check_labels(people: np.ndarray, photographs: np.ndarray, vectors: np.ndarray) -> CheckedLabels:

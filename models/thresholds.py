@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from app.packages import take
 from app.vision.artefact import Artefact, shipped
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder
 from app.vision.tail import Tail
 from models.faces import FaceSet, load_faces
 from models.impostors import ImpostorTable, PairCounts, impostor_table
-from models.labels import SFACE, CheckedLabels, check_labels, sface_vectors
+from models.labels import CheckedLabels, check_labels
 from models.measured import Measurement, compact_json, measurements, record, with_measurements
+from models.recognition.teachers import sface
 from models.tail import DECADES, beyond, fitted, interval
 from models.tail_checks import SPLITS, Kept, enrolled, kept_rates, kept_targets, trusted
 
@@ -69,7 +69,8 @@ def measure_thresholds(
         [embedder.embed(list(part)) for part in np.split(faces.crops, range(BATCH, len(faces), BATCH))]
     )
     say("another net looks at the labels")
-    labels = check_labels(faces.people, faces.photographs, sface_vectors(take(SFACE, cache), faces.crops))
+    judge = sface(cache)
+    labels = check_labels(faces.people, faces.photographs, np.stack([judge.embed(crop) for crop in faces.crops]))
     as_labelled = impostor_table(vectors, faces.people, faces.people, faces.photographs)
     _show_closest(faces, vectors, labels, say)
     sample = Sample(vectors, faces.people, labels.groups, faces.photographs, faces.qualities).of(labels.kept)

@@ -7,13 +7,12 @@ from typing import Protocol
 import numpy as np
 
 from app.errors import SetupError
-from app.packages import take
 from app.types import Array, Image
 from app.vision.artefact import Artefact, shipped
 from app.vision.embedder import Embedder
 from models.evaluate.subjects import fingerprint
 from models.labels import SFACE
-from models.recognition.teachers import Teacher, without_prelus
+from models.recognition.teachers import sface
 
 
 class EmbedderSubject(Protocol):
@@ -64,7 +63,7 @@ class SFace:
         Raises:
             SetupError: it cannot be fetched or is not the pinned one.
         """
-        self.embed = Teacher("sface", without_prelus(take(SFACE, cache)), bgr=False).embed
+        self.embed = sface(cache).embed
         self.id, self.sha256 = f"sface@{SFACE.member_sha256[:12]}", SFACE.member_sha256
         self.files = {Path(SFACE.member).name: SFACE.member_sha256}
 

