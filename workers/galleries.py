@@ -1,5 +1,7 @@
 """The galleries that a worker decides by, kept in step with the store."""
 
+from collections.abc import Mapping
+
 from sqlalchemy.orm import Session
 
 from app.gallery import Gallery
@@ -28,19 +30,18 @@ class Galleries:
         """Return how far each gallery has followed."""
         return {building: gallery.sequence for building, gallery in self._galleries.items()}
 
-    def follow(self, session: Session) -> bool:
+    def follow(self, session: Session, buildings: Mapping[str, tuple[int, float]]) -> bool:
         """Apply what changed since the last call; return whether anything did.
 
         Args:
             session: of `Store.reading`, so that all of it is of one moment.
+            buildings: gallery sequence and target of each, of the same moment (`Marks.buildings`).
         """
         before = self.sequences()
-        wanted = galleries.sequences(session)
-        kept = {building: self._kept(building, sequence) for building, sequence in wanted.items()}
-        targets = galleries.targets(session)
+        kept = {building: self._kept(building, sequence) for building, (sequence, _) in buildings.items()}
         for building, gallery in kept.items():
-            gallery.target_fpir = targets[building]
-            if gallery.sequence < wanted[building]:
+            sequence, gallery.target_fpir = buildings[building]
+            if gallery.sequence < sequence:
                 changes = galleries.changes_since(session, building, gallery.sequence, self._source)
                 gallery.apply(changes)
                 changes.vectors.fill(0)  # the gallery has its own copy, and overwrites that one when the time comes

@@ -22,7 +22,7 @@ import cv2
 from app.errors import EmbedderError, StoreUnavailableError, WorkerError
 from app.gallery import Gallery
 from app.memory import give_back
-from app.store import cameras, events, templates, workers
+from app.store import cameras, events, following, workers
 from app.store.engine import Store
 from app.store.records import CameraStats
 from app.types import Camera, Event
@@ -239,21 +239,32 @@ class Worker:
             StoreUnavailableError: the store does not answer.
             StaleOwnerError: another process works under our name.
         """
-        started = time.monotonic()
+        started, claimed = time.monotonic(), False
         with self._store.reading() as session:
-            self._compare_by(templates.live(session))
-            changed = self._galleries.follow(session)
+            marks = following.marks(session, self._choices.name)
+            self._compare_by(marks.embedder)
+            changed = self._galleries.follow(session, marks.buildings)
         if changed:
             self._forget()  # before the heartbeat says that who left the gallery is gone from here
         if changed or started - self._beat >= BEAT:
-            with self._store.session() as session:
-                stats = self._stats(started)
-                name, before = self._choices.name, datetime.now(UTC)
-                theirs = workers.heartbeat(session, name, self._incarnation, self._galleries.sequences(), stats)
-                self._clocks.compare(before, theirs, datetime.now(UTC))
-                cameras.claim(session, name)
+            claimed = self._renew(started)
             self._beat = started
         self._followed = started
+        watching = {each.camera.id: (each.camera.revision, each.camera.owner_epoch) for each in self.watched.values()}
+        if claimed or marks.cameras != watching:
+            self._watch(self._ours())
+
+    def _renew(self, clock: float) -> bool:
+        """Say that we live and how far we have followed; take cameras that are free, and return whether there were."""
+        with self._store.session() as session:
+            name, before = self._choices.name, datetime.now(UTC)
+            sequences, stats = self._galleries.sequences(), self._stats(clock)
+            theirs = workers.heartbeat(session, name, self._incarnation, sequences, stats)
+            self._clocks.compare(before, theirs, datetime.now(UTC))
+            return bool(cameras.claim(session, name))
+
+    def _ours(self) -> dict[str, Camera]:
+        """Return the cameras that are ours, and know how many events each has had in this owner epoch."""
         with self._store.reading() as session:
             ours = {camera.id: camera for camera in cameras.watched(session, self._choices.name)}
             for camera in ours.values():
@@ -261,7 +272,7 @@ class Worker:
                 if known is None or known.camera.owner_epoch != camera.owner_epoch:
                     last = events.last_sequence(session, camera.id, camera.owner_epoch)
                     self._numbering[camera.id] = Numbering(camera, last)
-        self._watch(ours)
+        return ours
 
     def _compare_by(self, live: str | None) -> None:
         """Go over to the embedder that is live now; without it, know nobody until somebody switches to one at hand."""

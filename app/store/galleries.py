@@ -21,11 +21,6 @@ def sequences(session: Session) -> dict[str, int]:
     return {row.id: row.gallery_sequence for row in session.execute(select(Building.id, Building.gallery_sequence))}
 
 
-def targets(session: Session) -> dict[str, float]:
-    """Return the share of strangers' visits that may match anybody, of every building."""
-    return {row.id: row.target_fpir for row in session.execute(select(Building.id, Building.target_fpir))}
-
-
 def changes_since(session: Session, building: str, sequence: int, embedder: str) -> GalleryChanges:
     """Return what a gallery at `sequence` lacks; 0 gives the whole gallery.
 

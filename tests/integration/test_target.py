@@ -4,7 +4,7 @@ import pytest
 from fixtures_redis import wait_until
 from fixtures_watch import WatchedDoor
 
-from app.store import buildings, events
+from app.store import buildings, events, following
 from app.store.engine import Store
 from app.store.records import BuildingFields, EventFilter
 from app.types import AccessEvent
@@ -36,11 +36,11 @@ def test_galleries_follow_the_target_of_each_building(store: Store, face_nets: t
         buildings.update(session, "main", BuildingFields("Main", target_fpir=2e-4), present.revision)
         buildings.create(session, "vault", BuildingFields("Vault", target_fpir=1e-6))
     with store.reading() as session:
-        galleries.follow(session)
+        galleries.follow(session, following.marks(session, "nobody").buildings)
     assert [galleries.of(building).target_fpir for building in ("main", "vault")] == [2e-4, 1e-6]
     with store.session() as session:
         revision = buildings.get(session, "main").revision
         buildings.update(session, "main", present.fields, revision)
     with store.reading() as session:
-        assert not galleries.follow(session)  # nobody has to be forgotten
+        assert not galleries.follow(session, following.marks(session, "nobody").buildings)  # nobody has to be forgotten
     assert galleries.of("main").target_fpir == present.fields.target_fpir
