@@ -1,0 +1,1 @@
+"""Makes nets smaller: kinds of compression behind one verb, and what they are compared by."""

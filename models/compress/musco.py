@@ -1,0 +1,137 @@
+"""Multi-stage low-rank compression (Gusak et al. 2019, MUSCO): factorise, train, recompress, train, and so on.
+
+A round chooses ranks, factorises the layers that are dense and recompresses those that are not, and then trains the
+whole net. In a run file, two steps that cut the parameters of each layer 3.16 times, ten times in all:
+
+    [[stage]]
+    kind = "factorise.musco"
+    rank = { rule = "cut", by = "parameters", times = 3.16 }
+    rounds = 2
+    epochs = 3
+
+One step to the same size with as much training is ``times = 10``, ``rounds = 1``, ``epochs = 6``.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from typing import Any, cast
+
+from torch import nn
+
+from models.compress.factorised import PLAIN, CpConv, Dense, Factorised, Tucker2Conv, array, factorise
+from models.compress.layers import Filter, Layer, layers_of
+from models.compress.ranks import Candidate, Ranks, Rule, rule_of
+from models.compress.recompress import core_of, recompressed
+from models.compress.stage import Context, Edit, Stage, module_at, replace_module
+from models.numerics.tucker import relative_error
+
+FORMS = (Tucker2Conv.form, CpConv.form)
+
+
+@dataclass(kw_only=True)
+class Musco(Stage):
+    """A round changes nothing once no rank falls any more, or once the wanted size is reached."""
+
+    rank: dict[str, Any] = field(default_factory=lambda: {"rule": "cut"})  # of `models.compress.ranks.RULES`
+    form: str = Tucker2Conv.form  # of kernels larger than 1x1; others and fully connected layers become pairs
+    until: float = 0.0  # share of the base's parameters from which on nothing more is cut
+    filter: Filter = field(default_factory=Filter)
+    rule: Rule = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rule = rule_of(self.rank)
+        self.rank = {"rule": self.rank["rule"], **asdict(self.rule)}  # with defaults, for whoever keeps the settings
+        if self.form not in FORMS:
+            raise ValueError(f"form is {self.form!r}, none of {', '.join(FORMS)}")
+        if self.form not in self.rule.forms:
+            raise ValueError(f"form is {self.form!r}, whose error rank.rule {self.rank['rule']!r} cannot foresee")
+        if not 0 <= self.until < 1:
+            raise ValueError(f"until is {self.until}; it is a share, 0 to below 1")
+
+    def prepare(self, model: nn.Module, context: Context) -> list[Edit]:
+        """Give the chosen layers smaller ranks."""
+        if _parameters(model) <= self.until * _parameters(context.base):
+            return []
+        ran = layers_of(model, context.pictures[:1])
+        candidates = {
+            layer.name: candidate_of(module, self.form, layer)
+            for layer in self.filter.chosen(whole_layers(model, ran))
+            if isinstance(module := module_at(model, layer.name), Factorised) or type(module) in PLAIN
+        }
+        others = sum(layer.macs for layer in ran) - sum(one.cost("macs", one.ranks) for one in candidates.values())
+        ranks = self.rule.choose(list(candidates.values()), others)
+        return [
+            _shrink(model, name, candidate.form, wanted, context.seed)
+            for (name, candidate), wanted in zip(candidates.items(), ranks, strict=True)
+            if wanted is not None
+        ]
+
+
+def whole_layers(model: nn.Module, ran: Sequence[Layer]) -> list[Layer]:
+    """Return the records of a net, those of the factors of a chain as the one of the dense layer that it equals.
+
+    So a filter chooses the same layers in every round, and no factor is taken for a layer of its own.
+
+    Args:
+        model: the net.
+        ran: of `models.compress.layers.layers_of`.
+    """
+    whole = []
+    for name, records in groupby(ran, lambda layer: layer.name.rpartition(".")[0]):
+        chain = module_at(model, name)
+        if isinstance(chain, Factorised):
+            whole.append(_whole(name, chain, list(records)))
+        else:
+            whole.extend(records)
+    return whole
+
+
+def candidate_of(module: nn.Module, form: str, layer: Layer) -> Candidate:
+    """Return what rank rules need to know of a dense or factorised layer.
+
+    Args:
+        module: the layer.
+        form: that a dense one gets if its kernel is larger than 1x1.
+        layer: its record, of `whole_layers`.
+    """
+    convolution = layer.kind == "conv"
+    cells = math.prod(layer.outputs[1:] if convolution else layer.outputs[:-1])
+    seen = math.prod(layer.inputs[1:]) if convolution else cells
+    if isinstance(module, Factorised):
+        return Candidate(module.form, layer.shape, seen, cells, core_of(module), module.ranks)
+    core = array(cast(Dense, module).weight)
+    if math.prod(layer.shape[2:]) == 1:
+        return Candidate("pair", layer.shape, seen, cells, core.reshape(layer.shape[:2]))
+    return Candidate(form, layer.shape, seen, cells, core)
+
+
+def _whole(name: str, chain: Factorised, factors: Sequence[Layer]) -> Layer:
+    dense = chain.to_dense()
+    return replace(
+        factors[0],
+        name=name,
+        shape=tuple(dense.weight.shape),
+        stride=next((one.stride for one in factors if one.stride != (1, 1)), (1, 1)),
+        outputs=factors[-1].outputs,
+        parameters=_parameters(dense),
+        macs=math.prod(factors[-1].outputs) * math.prod(dense.weight.shape[1:]),
+    )
+
+
+def _shrink(model: nn.Module, name: str, form: str, ranks: Ranks, seed: int) -> Edit:
+    """Factorise or recompress a layer; the edit also tells how far the new weight is from the old one."""
+    old = module_at(model, name)
+    if isinstance(old, Factorised):
+        dense, new = old.to_dense(), recompressed(old, ranks)
+    else:
+        dense = cast(Dense, old)
+        new = factorise(dense, form, ranks, seed)
+    replace_module(model, name, new)
+    error = relative_error(array(new.to_dense().weight), array(dense.weight))
+    return Edit(form, name, {"ranks": list(new.ranks), "error": error})
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(value.numel() for value in module.parameters())

@@ -1,0 +1,1 @@
+"""Matrix and tensor approximations as pure functions; they know no nets."""
