@@ -37,7 +37,8 @@ lock: .venv/.runtime
 		--no-emit-find-links --extra build pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --extra build --extra dev pyproject.toml -o requirements-dev.txt
-	echo 'torch==2.13.0+cpu' | $(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	printf '%s\n' torch==2.13.0+cpu scikit-learn torch-pruning catboost lightgbm xgboost-cpu \
+		| $(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --find-links "$(TORCH)" --constraint requirements-dev.txt - -o requirements-train.txt
 
 .venv/.runtime: requirements.txt pyproject.toml
@@ -51,7 +52,8 @@ lock: .venv/.runtime
 	$(PIP) install --progress-bar on --require-hashes -r requirements-dev.txt
 	touch $@
 
-# What training needs beside that: PyTorch for the CPU, 200 MB. Tests of training say so and skip where it is missing.
+# What training and compression need beside that: PyTorch for the CPU and libraries of learning, 400 MB of packages.
+# Tests of training say so and skip where they are missing.
 .venv/.train: .venv/.dev requirements-train.txt
 	$(PIP) install --progress-bar on --require-hashes $(if $(TORCH),--find-links "$(TORCH)") -r requirements-train.txt \
 		|| { echo "PyTorch's builds for the CPU are not on the ordinary index: name their page or folder, TORCH=WHERE" >&2; exit 1; }

@@ -16,12 +16,16 @@ COMMANDS = {
     "thresholds": ("models.commands.thresholds", "measure how alike different people look to the embedder"),
     "label": ("models.commands.label", "mark persons and faces in pictures where several nets agree"),
     "align": ("models.commands.align", "cut the faces out of photographs into a set for training"),
+    "compress": ("models.commands.compress", "make a net smaller, stage by stage, as a run file says"),
+    "compare": ("models.commands.compare", "compare compressions: table and plots over several run files"),
+    "grid": ("models.commands.grid", "run a compression for every combination of named values"),
+    "latency": ("models.commands.latency", "collect times of nets, learn from them, predict what a net costs"),
     "study": ("models.commands.study", "compare ways to teach a small embedder, as a study's file says"),
     "evaluate": ("models.commands.evaluate", "measure a net or a rule on pictures with truth"),
     "yardstick": ("models.commands.yardstick", "write a net that `cardea bench embedder` compares ours with"),
 }
 
-EXTRA = ("onnx", "torch")  # what the runtime does without
+EXTRA = ("onnx", "sklearn", "torch", "torch_pruning")  # what the runtime does without
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

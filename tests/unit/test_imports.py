@@ -27,6 +27,7 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
         "app.errors",
         "app.vision",
         "app.photos",
+        "app.gallery_health",
         "app.store",
         "app.enrolment",
     ),
