@@ -17,7 +17,7 @@ from app.vision.faces import decode
 from app.vision.picture import ArrayPicture
 from models.pictures import patterns, shrunk, variants
 from models.starter.person import SIDE, PersonNet, anchor_shapes
-from models.starter.recipes import EMBEDDER, FINDER, PERSON
+from models.starter.recipes import EMBEDDER, FINDER
 
 FINDER_SIDE = 320  # the longest side that the runtime searches
 MULTIPLE = int(FINDER.parameters["multiple"])
@@ -39,9 +39,10 @@ class Difference:
         return {"what": self.what, "value": float(f"{self.value:.3g}"), "n": self.n, "of": self.of}
 
 
-def person_differences(source: bytes, whole: list[Image], reference: Mapping[str, np.ndarray]) -> list[Difference]:
-    """Compare the person net with the frozen graph's outputs (`tensorflow_reference.person`) and with itself uncut."""
-    artefact = Artefact(SHIPPED / PERSON.name)
+def person_differences(
+    artefact: Artefact, source: bytes, whole: list[Image], reference: Mapping[str, np.ndarray]
+) -> list[Difference]:
+    """Compare the starter's person net with the frozen graph's outputs (`tensorflow_reference.person`), and uncut."""
     maps, pooled = _outputs(artefact.open("stem.onnx"), map(_single, whole))
     codes, logits = _outputs(artefact.open("tail.onnx"), maps[:, None])
     uncut_codes, uncut_logits = _uncut_outputs(source, whole)

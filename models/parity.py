@@ -21,7 +21,7 @@ from models.differences import Difference, embedder_differences, finder_differen
 from models.measured import Measurement, record
 from models.pictures import decoded, patterns, shrunk, variants
 from models.precisions import TWINS
-from models.starter.build import write_card
+from models.starter.build import built, write_card
 from models.starter.person import SIDE
 from models.starter.recipes import EMBEDDER, FINDER, PERSON, Recipe
 
@@ -30,7 +30,7 @@ COMMAND = "python -m models parity --tensorflow-python PYTHON"
 
 
 def measure_parity(tensorflow_python: Path, cache: Path, say: Callable[[str], None]) -> None:
-    """Measure all three artefacts and write the differences into their cards.
+    """Measure the starter artefacts and write the differences into their cards.
 
     Raises:
         ArtefactError: a net differs from its source by more than rounding.
@@ -42,9 +42,11 @@ def measure_parity(tensorflow_python: Path, cache: Path, say: Callable[[str], No
     crops = face_crops(pictures)
     say(f"TensorFlow runs the source nets on {len(whole)} pictures and {len(crops)} faces")
     reference = run_tensorflow(tensorflow_python, cache, whole, crops)
-    _keep(PERSON, person_differences(take(PERSON.source, cache), whole, reference), say)
-    _keep(EMBEDDER, embedder_differences(crops, reference), say)
-    _keep(FINDER, finder_differences(take(FINDER.source, cache), pictures), say)
+    starter = built(PERSON, cache)
+    _keep(PERSON, starter, person_differences(starter, take(PERSON.source, cache), whole, reference), say)
+    _keep(EMBEDDER, Artefact(SHIPPED / EMBEDDER.name), embedder_differences(crops, reference), say)
+    finder = finder_differences(take(FINDER.source, cache), pictures)
+    _keep(FINDER, Artefact(SHIPPED / FINDER.name), finder, say)
 
 
 def face_crops(pictures: list[Image]) -> list[Image]:
@@ -73,15 +75,14 @@ def run_tensorflow(python: Path, cache: Path, whole: list[Image], crops: list[Im
             return dict(outputs)
 
 
-def _keep(recipe: Recipe, differences: list[Difference], say: Callable[[str], None]) -> None:
+def _keep(recipe: Recipe, artefact: Artefact, differences: list[Difference], say: Callable[[str], None]) -> None:
     """Check the differences and put them into the card."""
     for difference in differences:
         say(f"{recipe.name}: {difference.what}: {difference.value:.3g} of {difference.n} {difference.of}")
     wrong = [difference.what for difference in differences if not difference.n or difference.value > difference.limit]
     if wrong:
         raise ArtefactError(f"{recipe.name} differs from its source beyond rounding: {'; '.join(wrong)}")
-    folder = SHIPPED / recipe.name
     figures = [difference.figure() for difference in differences]
-    files = {name: sha256 for name, sha256 in Artefact(folder).card.files.items() if name not in TWINS.values()}
+    files = {name: sha256 for name, sha256 in artefact.card.files.items() if name not in TWINS.values()}
     record(recipe.name, files, "parity", Measurement(COMMAND, figures))
-    write_card(recipe, folder)
+    write_card(recipe, artefact.folder)

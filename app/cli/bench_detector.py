@@ -87,7 +87,7 @@ def starter() -> Iterator[Artefact]:
         yield shipped("detector")
         return
     with tempfile.TemporaryDirectory(prefix="cardea-starter-") as folder:
-        command = [sys.executable, "-m", "app", "models", "starter", "--only", "detector"]
+        command = [sys.executable, "-m", "app", "models", "starter", "--only", "starter_detector"]
         command += ["--cache", str(Settings().cache), "--artefacts", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -1,11 +1,13 @@
 """The person detector in two steps: `look` runs the stem, whose features the gate judges, `finish` the rest.
 
 The net remembers nothing and may be shared by any number of cameras. Its card says where the gate's features come
-from: from the first blocks run on a picture of half the side (``half``), or from the cut of the very pass that the
-tail goes on with (``cut``). With a half-size stem the whole pass sees noisy pictures smoothed; the gate never does,
-for it learns the noise. The card also names the files of each precision, ``fp32`` and ``int8``; the processor decides.
+from: from a stem of its own for a picture of half the side (``half``), or from the cut of the very pass that the tail
+goes on with (``cut``), in averages if the stem gives some. With a half-size stem the whole pass sees noisy pictures
+smoothed; the gate never does, for it learns the noise. The card also names the files of each precision, ``fp32`` and
+``int8``; the processor decides.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +51,8 @@ class Detector:
             self.gate_stem = gate_stem or str(parameters["gate_stem"])
             self._anchors = anchors(**parameters["anchors"])
             self._variances = [float(value) for value in parameters["variances"]]
-            self._floor = float(parameters["score_floor"])
+            floor = float(parameters["score_floor"])
+            self._least = math.log(floor / (1 - floor))
             self._nms_iou = float(parameters["nms_iou"])
             self._size = _size(artefact.card.input["size"])
             precisions = parameters["precisions"]
@@ -75,8 +78,8 @@ class Detector:
         """Run the stem alone."""
         if self._half_stem is None:
             small = picture.scaled(*self._size)
-            cells, features = self._run_stem(small)
-            return Glance(picture, small, features, cells)
+            outputs = _run(self._stem, _blob(small))
+            return Glance(picture, small, outputs.get("features", outputs["map"])[0], outputs["map"])
         small = picture.scaled(*self._half_size)
         outputs = _run(self._half_stem, _blob(small))
         return Glance(picture, small, outputs["features"][0], None)
@@ -85,22 +88,17 @@ class Detector:
         """Run the rest: the persons with a score of at least the card's floor, best first, clipped to the picture."""
         cells = glance.cells
         if cells is None:
-            cells = self._run_stem(denoised(glance.picture.scaled(*self._size)))[0]
+            cells = _run(self._stem, _blob(denoised(glance.picture.scaled(*self._size))))["map"]
         outputs = _run(self._tail, cells)
-        scores = _sigmoid(outputs["person_logit"][0])
-        rows = np.argsort(-scores, kind="stable")[:CANDIDATES]
-        rows = rows[scores[rows] >= self._floor]
+        logits = outputs["person_logit"][0]
+        rows = np.flatnonzero(logits >= self._least)
+        rows = rows[np.argsort(-logits[rows], kind="stable")][:CANDIDATES]
         boxes = decode(outputs["box_codes"][0][rows], self._anchors[rows], self._variances)
-        boxes, scores = to_pixels(boxes, glance.picture.width, glance.picture.height), scores[rows]
+        boxes, scores = to_pixels(boxes, glance.picture.width, glance.picture.height), _sigmoid(logits[rows])
         visible = areas(boxes) > 0
         boxes, scores = boxes[visible], scores[visible]
         kept = nms(boxes, scores, self._nms_iou)
         return Detections(boxes[kept], scores[kept])
-
-    def _run_stem(self, image: Image) -> tuple[Array, Array]:
-        """Return the tail's input (1, C, h, w) and the gate's features (C, h, w) of a BGR picture of the net's size."""
-        outputs = _run(self._stem, _blob(image))
-        return outputs["map"], outputs["features"][0]
 
 
 def _run(net: Net, batch: Array) -> dict[str, Array]:

@@ -7,6 +7,7 @@ from models.calibration import calibration_pictures
 from models.commands import add_cache, add_sets, say
 from models.detection.export import export
 from models.detection.gate_stem_export import export_gate_stem
+from models.detection.lean_export import export_persons
 from models.recognition.export import ACTIVATIONS, export_embedder
 from models.run import Plan
 from models.training import TASKS
@@ -27,6 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
         folders = arguments.sets or [arguments.cache / TASKS[task].sets]
         difference = export_embedder(arguments.run, arguments.out, folders)
         say(f"cosine of each face's vectors by torch and ONNX: at least {1 - difference:.6f}")
+    elif task == "persons":
+        difference = export_persons(arguments.run, arguments.out, calibration_pictures(arguments.cache))
+        say(f"ONNX differs from torch by {difference:.1e} of the largest value")
     elif task == "gate_stem":
         difference = export_gate_stem(arguments.run, arguments.out, calibration_pictures(arguments.cache))
         say(f"ONNX differs from torch by {difference:.1e} of the largest feature")

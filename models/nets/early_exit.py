@@ -73,7 +73,7 @@ class FaceBranch(nn.Module):
 
     def __init__(self, channels: int = FACE_CHANNELS) -> None:
         super().__init__()
-        inputs = (STAGES[0][1], STAGES[2][1], STAGES[4][1])
+        inputs = (STAGES[0][0], STAGES[2][0], STAGES[4][0])
         self.across = nn.ModuleList(Convolution(width, channels) for width in inputs)
         self.smooth = nn.ModuleList(Convolution(channels, channels, 3, groups=channels) for _ in inputs[:2])
         self.predictors = nn.ModuleList(FacePredictor(channels) for _ in inputs)

@@ -7,6 +7,7 @@ of the TensorFlow detection library.
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,26 +18,41 @@ STEM_CHANNELS, STEM_STRIDE = 24, 4  # of the map between stem and trunk
 FIRST_BLOCK = 3  # behind the stem
 BRANCH_BLOCK = 13  # the first SSD map is the expansion of this block
 ENDS = (5, 12, 16)  # last blocks of strides 8, 16 and 32
-STAGES = (  # blocks behind the stem: expansion, outputs, blocks, stride of the first
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+BRANCH_EXPANSION = 6
+STAGES = (  # blocks behind the stem: outputs, blocks, stride of the first
+    (32, 3, 2),
+    (64, 4, 2),
+    (96, 3, 1),
+    (160, 3, 2),
+    (320, 1, 1),
 )
-LAST = 1280
 EXTRAS = (512, 256, 256, 128)
 PRIORS = (3, 6, 6, 6, 6, 6)  # boxes of a cell by map
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """How wide a net is where it may be narrowed; the defaults are the starter's."""
+
+    first: int = 32  # channels of the first convolution
+    stem_expansion: int = 6
+    expansion: int = 6  # of all the trunk's blocks but the one that the first map branches off from
+    last: int = 1280  # channels of the last convolution
+
+
+STARTER_WIDTHS = Widths()
 
 
 class StarterStem(nn.Module):
     """First convolution and blocks b00 to b02: BGR 0..255 (n, 3, h, w) -> (n, 24, h / 4, w / 4)."""
 
-    def __init__(self) -> None:
+    def __init__(self, wide: Widths = STARTER_WIDTHS) -> None:
         super().__init__()
-        self.first = Convolution(3, 32, 3, 2)
+        self.first = Convolution(3, wide.first, 3, 2)
         self.blocks = nn.Sequential(
-            InvertedResidual(32, 16, 1), InvertedResidual(16, 24, 6, 2), InvertedResidual(24, STEM_CHANNELS, 6)
+            InvertedResidual(wide.first, 16, 1),
+            InvertedResidual(16, 24, wide.stem_expansion, 2),
+            InvertedResidual(24, STEM_CHANNELS, wide.stem_expansion),
         )
 
     def forward(self, picture: Tensor) -> Tensor:
@@ -48,18 +64,20 @@ class StarterStem(nn.Module):
 class Trunk(nn.Module):
     """Blocks b03 to b16, the last convolution and the extra layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, wide: Widths = STARTER_WIDTHS) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
         channels = STEM_CHANNELS
-        for expansion, outputs, count, stride in STAGES:
+        for outputs, count, stride in STAGES:
             for index in range(count):
+                branches = len(self.blocks) + FIRST_BLOCK == BRANCH_BLOCK
+                expansion = BRANCH_EXPANSION if branches else wide.expansion
                 self.blocks.append(InvertedResidual(channels, outputs, expansion, stride if index == 0 else 1))
                 channels = outputs
-        self.last = Convolution(channels, LAST)
-        widths = (LAST, *EXTRAS)
+        self.last = Convolution(channels, wide.last)
+        widths = (wide.last, *EXTRAS)
         self.extras = nn.ModuleList(Squeeze(*pair) for pair in itertools.pairwise(widths))
-        self.widths = (STAGES[2][1] * STAGES[3][0], *widths)  # channels of the six maps
+        self.widths = (STAGES[2][0] * BRANCH_EXPANSION, *widths)  # channels of the six maps
 
     def forward(self, cells: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return the SSD maps, strides 16, 32, 64 ..., and the ends of strides 8, 16 and 32 for a finer branch.
@@ -100,16 +118,22 @@ class Heads(nn.Module):
 
 
 class SSDLite(nn.Module):
-    """The starter net: persons in a picture of 300x300, or of any other size with the priors of its grids."""
+    """The starter net, or a narrower one: persons in 300x300 pixels, or any other size with the priors of its grids."""
 
-    def __init__(self) -> None:
+    def __init__(self, wide: Widths = STARTER_WIDTHS) -> None:
         super().__init__()
-        self.stem = StarterStem()
-        self.trunk = Trunk()
+        self.stem = StarterStem(wide)
+        self.trunk = Trunk(wide)
         self.persons = Heads(self.trunk.widths)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Return codes (n, priors, 4) and person logits (n, priors) of pictures (n, 3, h, w), BGR 0..255."""
-        maps, _ = self.trunk(self.stem(picture))
-        codes, logits = self.persons(maps)
+        codes, logits, _ = self.look(picture)
         return codes, logits
+
+    def look(self, picture: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return codes, logits and what narrow nets are led by: the stem's map and the ends of strides 8, 16 and 32."""
+        cells = self.stem(picture)
+        maps, ends = self.trunk(cells)
+        codes, logits = self.persons(maps)
+        return codes, logits, [cells, *ends]

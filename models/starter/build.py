@@ -1,11 +1,13 @@
 """Turns the recipes into artefact folders: ONNX files and their card."""
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from app.packages import take
-from models.measured import compact_json, measurements, with_measurements
+from app.vision.artefact import Artefact
+from models.measured import FOLDER, compact_json, measurements, with_measurements
 from models.starter.recipes import Recipe
 
 VERSION = "1"
@@ -32,6 +34,22 @@ def build(recipe: Recipe, cache: Path, artefacts: Path) -> Path:
     return folder
 
 
+def built(recipe: Recipe, cache: Path) -> Artefact:
+    """Return the artefact of a recipe, shipped or not, built within the cache; the same bytes are kept once.
+
+    Raises:
+        SetupError: see `build`.
+    """
+    kept = cache / "artefacts"
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept) as folder:
+        made = build(recipe, cache, Path(folder))
+        place = kept / Artefact(made).card.id.replace("@", "-")
+        if not place.exists():
+            made.rename(place)  # whole or not at all: several processes may do this at once
+    return Artefact(place)
+
+
 def write_card(recipe: Recipe, folder: Path) -> None:
     """Write the card of the files that lie in the folder, with what was measured on them."""
     contents = {name: (folder / name).read_bytes() for name in sorted(recipe.outputs)}
@@ -48,7 +66,8 @@ def write_card(recipe: Recipe, folder: Path) -> None:
         "training_data": recipe.training_data,
         "sources": [_source(recipe)],
     }
-    measured = measurements(recipe.name, hashes)
+    folders = [FOLDER] if recipe.trained is None else [FOLDER, recipe.trained]
+    measured = [measurement for known in folders for measurement in measurements(recipe.name, hashes, known)]
     (folder / "card.json").write_text(compact_json(with_measurements(card, measured)))
 
 

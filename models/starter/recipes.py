@@ -1,12 +1,12 @@
 """What the starter artefacts are made of: the pinned source file of each, its terms, and how it becomes ONNX."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from app.packages import PackageFile
-from models.precisions import HALF_STEM, PRECISIONS, kept_ranges, with_twins
+from models.precisions import HALF_STEM, PRECISIONS, STEM, TAIL, kept_ranges, with_twins
 from models.starter import embedder, finder, person
 
 
@@ -23,14 +23,34 @@ class Recipe:
     parameters: dict[str, Any]
     copyright: str  # all sources so far are under the MIT licence, which asks for this line and its text
     training_data: str
+    trained: Path | None = None  # folder of the nets that were trained here, with what is known of them
+
+
+TRAINED = Path(__file__).parents[1] / "trained"
 
 
 def _detector(source: bytes) -> dict[str, bytes]:
     """Return the person detector's nets in both precisions."""
     nets = person.PersonNet(source).files()
-    return with_twins(nets, kept_ranges(DETECTOR, nets)) | {HALF_STEM: (Path(__file__).parent / HALF_STEM).read_bytes()}
+    return with_twins(nets, kept_ranges(DETECTOR, nets)) | {HALF_STEM: _gate_stem()}
 
 
+def lean_nets() -> dict[str, bytes]:
+    """Return the lean detector's float nets, which were trained here."""
+    return {name: (TRAINED / "persons" / name).read_bytes() for name in (STEM, TAIL)}
+
+
+def _gate_stem() -> bytes:
+    return (TRAINED / "gate" / HALF_STEM).read_bytes()
+
+
+def _lean(source: bytes) -> dict[str, bytes]:
+    """Return the lean detector's nets in both precisions; the source is what their training began from."""
+    nets = lean_nets()
+    return with_twins(nets, kept_ranges(LEAN_DETECTOR, nets)) | {HALF_STEM: _gate_stem()}
+
+
+LEAN_DETECTOR = "person-lean-ssdlite"
 DETECTOR = "person-ssdlite-mobilenetv2"
 PERSON = Recipe(
     name=DETECTOR,
@@ -58,6 +78,19 @@ PERSON = Recipe(
     training_data="Stated by its authors: transfer learning on the persons of PASCAL VOC 2007 and 2012 from a net "
     "trained on COCO. Both sets hold photographs of people from the web under many terms; check yours. The gate's stem "
     "was taught by this net on the unlabelled pictures of models/runs/gate_stem.toml (models/SETS.md).",
+)
+
+LEAN = replace(
+    PERSON,
+    name=LEAN_DETECTOR,
+    build=_lean,
+    outputs=PERSON.outputs | {"stem.onnx": "map (1, 24, 75, 75) for the tail"},
+    copyright="2018 cftang; 2026 the Cardea authors",
+    training_data=f"Begun from {DETECTOR} and taught by it on the pictures of models/runs/persons.toml "
+    "(models/SETS.md), some with boxes that people drew. What its authors state of theirs: transfer learning on the "
+    "persons of PASCAL VOC 2007 and 2012 from a net trained on COCO. All of them hold photographs of people from the "
+    "web under many terms; check yours.",
+    trained=TRAINED / "persons",
 )
 
 FINDER = Recipe(
@@ -99,4 +132,5 @@ EMBEDDER = Recipe(
     "pictures of people who were not asked, for research use. Check this before you use it on people.",
 )
 
-RECIPES = {recipe.role: recipe for recipe in (PERSON, FINDER, EMBEDDER)}
+SHIPPED_RECIPES = (LEAN, FINDER, EMBEDDER)
+RECIPES = {recipe.role: recipe for recipe in SHIPPED_RECIPES} | {"starter_detector": PERSON}  # by their names in --only

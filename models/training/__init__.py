@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.vision.faces import CROP
 from models.nets.early_exit import HEIGHT, WIDTH
-from models.starter.person import HALF_SIDE
+from models.starter.person import HALF_SIDE, SIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +27,6 @@ TASKS = {  # by the name in a run file
     "embedder": Kind("models.training.embedder", (CROP, CROP), ("cosine",), "faces"),
     "embedder_relu": Kind("models.training.embedder_relu", (CROP, CROP), ("cosine", "maps"), "faces"),
     "embedder_integer": Kind("models.training.embedder_integer", (CROP, CROP), ("cosine",), "faces"),
+    "persons": Kind("models.training.persons", (SIDE, SIDE), (*TAUGHT, *PERSONS)),
     "detector": Kind("models.training.detector", (WIDTH, HEIGHT), (*TAUGHT, *PERSONS, *FACES)),
 }

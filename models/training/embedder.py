@@ -21,13 +21,13 @@ from models.nets.mobilefacenet_weights import load_starter_embedder
 from models.recognition.batches import FaceBatches, Faces, Source
 from models.recognition.crops import CropSet
 from models.recognition.judging import choose_judges
-from models.recognition.teachers import DIMENSION, Teacher, joint_vectors, open_teachers
+from models.recognition.teachers import DIMENSION, SHARES, Teacher, joint_vectors, open_teachers
 from models.run import Plan, load
 from models.training.device import device
 
 JUDGES = "celeba_wild"  # the set with identities that validates; none of its people is trained on
 APART = 0.5  # cosine to one of its faces, as the teacher sees it, from which a face is left out
-BEGIN = 48  # batches of faces from which the starter's normalisations take their figures, and the last layer is fitted
+BEGIN = 128  # batches of faces from which the starter's normalisations take their figures, and the last layer is fitted
 RIDGE = 0.1
 
 
@@ -78,10 +78,10 @@ class Task:
 
 
 def begin(student: MobileFaceNet, batches: FaceBatches, cache: Path) -> None:
-    """Give the student the starter's layers but the last one, and slopes of PReLUs only if it has some.
+    """Give the student the starter's layers, and slopes of PReLUs only if it has some.
 
-    The last one speaks another language; it is fitted to the teachers' vectors by ridge regression on what the starter
-    makes of some thousand faces.
+    The last layer speaks both teachers' languages. The starter's part of it is the starter's own; SFace's is fitted by
+    ridge regression to what the starter makes of some thousand faces.
 
     Raises:
         SetupError: the starter's package cannot be fetched.
@@ -94,6 +94,7 @@ def begin(student: MobileFaceNet, batches: FaceBatches, cache: Path) -> None:
     with torch.no_grad():
         cells = torch.cat([starter.stages(batch.pictures.float())[-1].flatten(1) for batch in seen])
         fit_last(student.embed, cells, torch.cat([batch.vectors for batch in seen]))
+        keep_part(student.embed, starter.embed, cells)
 
 
 def fit_last(layer: Layer, cells: Tensor, wanted: Tensor) -> None:
@@ -109,6 +110,17 @@ def fit_last(layer: Layer, cells: Tensor, wanted: Tensor) -> None:
     norm.running_var.copy_(output.var(0))
     norm.weight.copy_((output.var(0) + norm.eps).sqrt())
     norm.bias.copy_(centre)
+
+
+def keep_part(layer: Layer, own: Layer, cells: Tensor) -> None:
+    """Make the last outputs of a layer those of a smaller one, as long as the teachers' joint vectors have them."""
+    count = own.conv.out_channels
+    layer.conv.weight[-count:].copy_(own.conv.weight)
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        getattr(layer.norm, name)[-count:].copy_(getattr(own.norm, name))
+    longer = own(cells[:, :, None, None]).flatten(1).norm(dim=1).mean()
+    for name in ("weight", "bias"):
+        getattr(layer.norm, name)[-count:] *= SHARES["starter"] ** 0.5 / longer
 
 
 def _sources(

@@ -13,13 +13,13 @@ from fixtures_starter import take_or_skip
 from app.vision.artefact import SHIPPED, Artefact, shipped
 from app.vision.boxes import anchors
 from models.__main__ import main
-from models.measured import measurements
+from models.measured import FOLDER, measurements
 from models.starter.graphdef import float_constants
-from models.starter.recipes import PERSON, RECIPES, Recipe
+from models.starter.recipes import EMBEDDER, LEAN, PERSON, SHIPPED_RECIPES, Recipe
 from models.starter.tflite import operators
 
 LARGEST_TOTAL = 25_000_000
-each = pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+each = pytest.mark.parametrize("recipe", SHIPPED_RECIPES, ids=[recipe.role for recipe in SHIPPED_RECIPES])
 
 
 def card_of(recipe: Recipe) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def test_all_together_are_small() -> None:
 
 
 def test_nothing_else_is_shipped() -> None:
-    assert {path.name for path in SHIPPED.iterdir()} - {"former"} == {recipe.name for recipe in RECIPES.values()}
+    assert {path.name for path in SHIPPED.iterdir()} - {"former"} == {recipe.name for recipe in SHIPPED_RECIPES}
 
 
 @each
@@ -65,11 +65,14 @@ def test_the_card_says_where_the_net_comes_from(recipe: Recipe) -> None:
 @each
 def test_the_card_has_what_was_measured_on_these_files(recipe: Recipe) -> None:
     card = card_of(recipe)
-    measured = measurements(recipe.name, Artefact(SHIPPED / recipe.name).card.files)
+    files = Artefact(SHIPPED / recipe.name).card.files
+    folders = [FOLDER] if recipe.trained is None else [FOLDER, recipe.trained]
+    measured = [measurement for folder in folders for measurement in measurements(recipe.name, files, folder)]
     assert [figure["what"] for figure in card["figures"]] == [
         figure["what"] for measurement in measured for figure in measurement.figures
     ]
-    assert any("parity" in figure["command"] for figure in card["figures"])
+    proof = "parity" if recipe.trained is None else "export"
+    assert any(proof in figure["command"] for figure in card["figures"])
     assert all({"what", "value", "n", "command", "date"} <= set(figure) for figure in card["figures"])
 
 
@@ -84,15 +87,15 @@ def test_the_nets_bear_no_trace_of_where_they_were_built(recipe: Recipe) -> None
 
 
 def test_the_card_names_the_files_of_each_precision() -> None:
-    precisions = card_of(PERSON)["parameters"]["precisions"]
+    precisions = card_of(LEAN)["parameters"]["precisions"]
     assert set(precisions) == {"fp32", "int8"}
     assert all(set(files) == {"stem", "stem_half", "tail"} for files in precisions.values())
-    assert {name for files in precisions.values() for name in files.values()} == set(card_of(PERSON)["files"])
+    assert {name for files in precisions.values() for name in files.values()} == set(card_of(LEAN)["files"])
 
 
 def test_the_anchors_are_those_of_the_trained_net() -> None:
     # First and last of 1917; TensorFlow object detection's generator for 300x300, six levels.
-    boxes = anchors(**card_of(PERSON)["parameters"]["anchors"])
+    boxes = anchors(**card_of(LEAN)["parameters"]["anchors"])
     assert boxes.shape == (1917, 4)
     first = [[0.026316, 0.026316, 0.1, 0.1], [0.026316, 0.026316, 0.282843, 0.141421]]
     np.testing.assert_allclose(boxes[:2], first, atol=1e-6)
@@ -101,7 +104,7 @@ def test_the_anchors_are_those_of_the_trained_net() -> None:
 
 
 def test_the_impostor_table_is_a_table() -> None:
-    card = card_of(RECIPES["embedder"])["parameters"]
+    card = card_of(EMBEDDER)["parameters"]
     table = card["impostors"]
     columns = [table[name] for name in ("fmr", "similarity", "similarity_low", "similarity_high")]
     assert len({len(column) for column in columns}) == 1
@@ -114,7 +117,7 @@ def test_the_impostor_table_is_a_table() -> None:
 
 
 def test_the_tail_was_validated_on_other_people() -> None:
-    card = card_of(RECIPES["embedder"])
+    card = card_of(EMBEDDER)
     tail, table = card["parameters"]["tail"], card["parameters"]["impostors"]
     assert (tail["start"], tail["share"]) == (table["similarity"][-1], table["fmr"][-1])
     assert tail["least_rate"] == pytest.approx(tail["share"] / 100)
@@ -148,7 +151,7 @@ def test_the_frozen_graph_is_read_whole() -> None:
 
 
 def test_the_tflite_file_is_read_whole() -> None:
-    steps = operators(take_or_skip(RECIPES["embedder"].source))
+    steps = operators(take_or_skip(EMBEDDER.source))
     names = [step.name for step in steps]
     assert (len(names), names.count("convolution"), names.count("depthwise"), names.count("abs")) == (230, 35, 17, 33)
     assert [step.stride for step in steps if step.name in ("convolution", "depthwise")].count(2) == 4

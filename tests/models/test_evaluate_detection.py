@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.vision.artefact import SHIPPED, shipped
+from app.vision.artefact import Artefact, shipped
 from app.vision.detector import Detector
 from app.vision.faces import FaceFinder
 from app.vision.picture import ArrayPicture
@@ -89,10 +89,10 @@ def test_average_precision_sees_what_a_camera_leaves_out(
     np.testing.assert_array_equal(subject.find(picture, subject.threshold)[1], scores[scores >= subject.threshold])
 
 
-def test_a_folder_on_trial_is_the_shipped_one_when_it_is_the_same(
-    portrait_set: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+def test_a_folder_on_trial_is_the_starter_when_it_is_the_same(
+    portrait_set: tuple[Path, Path], starter_detector: Artefact, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = f"folder:{SHIPPED / 'person-ssdlite-mobilenetv2'}@fp32"
+    folder = f"folder:{starter_detector.folder}@fp32"
     options = ("--category", "person", "--detector")
     told, other = (run(capsys, portrait_set, *options, name) for name in (folder, "starter-person"))
     assert {key: told[key] for key in ("ap50", "sha256")} == {key: other[key] for key in ("ap50", "sha256")}

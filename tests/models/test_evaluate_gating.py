@@ -20,7 +20,7 @@ from models.evaluate.decoy import Figure, make_decoy
 from models.evaluate.modes import MODES, Wanted, plain_net, prepare
 from models.evaluate.noise import as_published
 from models.evaluate.visits import Span, VisitClip, video_frames
-from models.starter.recipes import PERSON
+from models.starter.recipes import LEAN, PERSON
 
 FPS = 10
 SIZE = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], np.float32)
@@ -127,7 +127,8 @@ def test_every_mode_gives_the_same_figures(
     assert (result["mode"], result["noise"]) == (mode, "none")
     chosen = plain_net(None).precision
     assert result["precision"] == ("fp32" if mode == "published" else chosen)
-    assert result["artefact"]["id"].startswith("person-ssdlite-mobilenetv2") and result["artefact"]["sha256"]
+    name = PERSON.name if mode == "published" else LEAN.name
+    assert result["artefact"]["id"].startswith(name) and result["artefact"]["sha256"]
     assert list(result["clips"]) == ["lamp", "plain"]
     for figures in (result["pooled"], *result["clips"].values()):
         assert set(figures) >= KEYS

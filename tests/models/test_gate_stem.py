@@ -8,7 +8,7 @@ from fixtures_starter import take_or_skip
 
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install torch")
 
-from app.vision.artefact import SHIPPED, Artefact, Net  # noqa: E402
+from app.vision.artefact import Net, shipped  # noqa: E402
 from models.detection.gate_stem_export import gate_stem_model  # noqa: E402
 from models.nets.gate_stem import FEATURES, POOLED, GateStem  # noqa: E402
 from models.nets.starter_weights import load_starter  # noqa: E402
@@ -35,13 +35,13 @@ def test_the_file_is_the_net(tmp_path: Path) -> None:
 
 def test_the_shipped_stem_points_where_the_first_blocks_point(packages: Path, portrait_files: dict[str, bytes]) -> None:
     take_or_skip(PERSON.source)
-    teacher, shipped = load_starter(packages).stem, Artefact(SHIPPED / PERSON.name).open(HALF_STEM)
+    teacher, stem = load_starter(packages).stem, shipped("detector").open(HALF_STEM)
     alike = []
     for picture in (variant for portrait in decoded(portrait_files) for variant in variants(portrait)):
         batch = as_batch(shrunk(picture, HALF_SIDE, HALF_SIDE))
         with torch.no_grad():
             expected = torch.nn.functional.avg_pool2d(teacher(torch.from_numpy(batch)), POOLED)
-            features = torch.from_numpy(shipped.run(batch)[0])
+            features = torch.from_numpy(stem.run(batch)[0])
             alike.append(float(torch.nn.functional.cosine_similarity(features, expected, dim=1).mean()))
     assert np.median(alike) > 0.6  # mean cosine over the cells; two random maps have 0
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from app.errors import SetupError
-from app.vision.artefact import SHIPPED
+from app.vision.artefact import shipped
 from app.vision.runtime import ort
 from models.latency.cells import (
     BENCH201_OPERATIONS,
@@ -236,18 +236,18 @@ def test_a_wrong_graph_is_refused() -> None:
         figures(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
 
 
-SHIPPED_NETS = {
-    "person-ssdlite-mobilenetv2/stem.onnx": "fp32",
-    "person-ssdlite-mobilenetv2/tail.onnx": "fp32",
-    "person-ssdlite-mobilenetv2/tail.int8.onnx": "int8",
-    "embedder-mobilefacenet/embedder.onnx": "fp32",
-    "face-yunet/finder.onnx": "fp32",
-}
+SHIPPED_NETS = (
+    ("detector", "stem.onnx", "fp32"),
+    ("detector", "tail.onnx", "fp32"),
+    ("detector", "tail.int8.onnx", "int8"),
+    ("embedder", "embedder.onnx", "fp32"),
+    ("face_finder", "finder.onnx", "fp32"),
+)
 
 
-@pytest.mark.parametrize(("name", "precision"), SHIPPED_NETS.items())
-def test_shipped_nets_can_be_read(name: str, precision: str) -> None:
-    content = (SHIPPED / name).read_bytes()
+@pytest.mark.parametrize(("role", "name", "precision"), SHIPPED_NETS)
+def test_shipped_nets_can_be_read(role: str, name: str, precision: str) -> None:
+    content = (shipped(role).folder / name).read_bytes()
     found = figures(fixed(content, [1, 3, 320, 320] if "finder" in name else None))
     assert found.precision == precision
     weights = {tensor.name: list(tensor.dims) for tensor in onnx.load_from_string(content).graph.initializer}
@@ -257,7 +257,7 @@ def test_shipped_nets_can_be_read(name: str, precision: str) -> None:
 
 
 def test_the_integer_twin_has_the_same_work() -> None:
-    folder = SHIPPED / "person-ssdlite-mobilenetv2"
+    folder = shipped("detector").folder
     twins = [figures(fixed((folder / name).read_bytes())) for name in ("tail.onnx", "tail.int8.onnx")]
     assert twins[0].macs == twins[1].macs
 

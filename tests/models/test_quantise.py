@@ -8,7 +8,7 @@ from fixtures_starter import take_or_skip
 
 from app.errors import SetupError
 from app.portraits import PORTRAITS
-from app.vision.artefact import SHIPPED
+from app.vision.artefact import Artefact, shipped
 from app.vision.processor import preferred_precision, read_cpuinfo
 from app.vision.runtime import ort
 from models.calibration import calibration_pictures
@@ -197,24 +197,26 @@ def test_without_pictures_or_ranges_nothing_is_made_up() -> None:
         quantised(block(), {name: Range(0.0, 1.0, (0.0,)) for name in ("x", "clip1", "clip3")})
 
 
-def float_nets() -> dict[str, bytes]:
-    return {name: (SHIPPED / PERSON.name / name).read_bytes() for name in TWINS}
+def float_nets(artefact: Artefact) -> dict[str, bytes]:
+    return {name: (artefact.folder / name).read_bytes() for name in TWINS}
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_the_shipped_nets_run_on_integers(name: str) -> None:
-    nets = float_nets()
-    left = float_convolutions((SHIPPED / PERSON.name / TWINS[name]).read_bytes())
-    assert len(left) == len(in_float(name, nets)) == {STEM: 3, TAIL: 0}[name]
-    assert len(convolutions(nets[name])) == {STEM: 9, TAIL: 79}[name]
+def test_both_run_on_integers(name: str, starter_detector: Artefact) -> None:
+    for artefact in (starter_detector, shipped("detector")):
+        nets = float_nets(artefact)
+        left = float_convolutions((artefact.folder / TWINS[name]).read_bytes())
+        assert len(left) == len(in_float(name, nets)) == {STEM: 3, TAIL: 0}[name]
+        assert len(convolutions(nets[name])) == {STEM: 9, TAIL: 79}[name]
 
 
-def test_the_shipped_nets_are_made_with_the_kept_ranges() -> None:
-    nets = float_nets()
-    ranges = kept_ranges(PERSON.name, nets)
-    for name, twin in TWINS.items():
-        made = quantised(nets[name], ranges[name], in_float(name, nets))
-        assert made == (SHIPPED / PERSON.name / twin).read_bytes()
+def test_both_are_made_with_the_kept_ranges(starter_detector: Artefact) -> None:
+    for artefact in (starter_detector, shipped("detector")):
+        nets = float_nets(artefact)
+        ranges = kept_ranges(artefact.card.name, nets)
+        for name, twin in TWINS.items():
+            made = quantised(nets[name], ranges[name], in_float(name, nets))
+            assert made == (artefact.folder / twin).read_bytes()
 
 
 def test_ranges_belong_to_exact_nets(tmp_path: Path) -> None:
@@ -228,10 +230,10 @@ def test_ranges_belong_to_exact_nets(tmp_path: Path) -> None:
         kept_ranges("net", nets | {STEM: b"other"}, tmp_path)
 
 
-def test_the_kept_ranges_are_those_of_the_calibration_pictures(packages: Path) -> None:
+def test_the_kept_ranges_are_those_of_the_calibration_pictures(packages: Path, starter_detector: Artefact) -> None:
     for portrait in PORTRAITS.values():
         take_or_skip(portrait)
-    nets = float_nets()
+    nets = float_nets(starter_detector)
     some = detector_ranges(nets, calibration_pictures(packages, 6), {STEM: PERSON.input["size"]})
     kept = kept_ranges(PERSON.name, nets)
     for file, found in some.items():

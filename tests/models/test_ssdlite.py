@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra: pip install 
 
 from net_sizes import multiplications, parameter_count  # noqa: E402
 
-from app.vision.artefact import SHIPPED, Artefact  # noqa: E402
+from app.vision.artefact import Artefact  # noqa: E402
 from models.nets.blocks import SameConv  # noqa: E402
 from models.nets.ssdlite import PRIORS, SSDLite, StarterStem, Trunk  # noqa: E402
 from models.nets.starter_weights import starter  # noqa: E402
@@ -43,8 +43,8 @@ def test_padding_goes_by_the_side() -> None:
     assert odd.tolist() == [[[[0, 0, 0], [0, 1, 1], [0, 1, 1]]]]  # (1, 1)
 
 
-def test_equals_the_shipped_net() -> None:
-    net, artefact = starter(float_constants(take_or_skip(PERSON.source))), Artefact(SHIPPED / PERSON.name)
+def test_equals_the_starter_as_it_is_built(starter_detector: Artefact) -> None:
+    net, artefact = starter(float_constants(take_or_skip(PERSON.source))), starter_detector
     picture = np.random.default_rng(0).integers(0, 256, (1, 3, 300, 300)).astype(np.float32)
     cells = artefact.open("stem.onnx").run(picture)[0]
     codes, logits = artefact.open("tail.onnx").run(cells)

@@ -11,7 +11,7 @@ from models.differences import averaged, finder_differences
 from models.pictures import decoded
 from models.starter.embedder import prelu, with_prelus
 from models.starter.graph import Graph, Map, same_padding
-from models.starter.recipes import EMBEDDER, FINDER, PERSON
+from models.starter.recipes import EMBEDDER, FINDER
 from models.starter.tflite import Operator
 
 
@@ -31,9 +31,8 @@ def test_padding_at_stride_one_is_even() -> None:
     assert same_padding(19, 3, 1) == (1, 1) and same_padding(7, 1, 1) == (0, 0)
 
 
-def test_stem_and_tail_fit() -> None:
-    artefact = Artefact(SHIPPED / PERSON.name)
-    stem, tail = artefact.open("stem.onnx"), artefact.open("tail.onnx")
+def test_stem_and_tail_fit(starter_detector: Artefact) -> None:
+    stem, tail = starter_detector.open("stem.onnx"), starter_detector.open("tail.onnx")
     cells, features = stem.run(noise(1, 3, 300, 300))
     codes, logits = tail.run(cells)
     assert stem.outputs == ["map", "features"] and tail.outputs == ["box_codes", "person_logit"]
@@ -106,10 +105,9 @@ def test_a_face_is_found_in_each_portrait(portrait_files: dict[str, bytes]) -> N
     assert [len(finder.find(picture)) for picture in decoded(portrait_files)] == [1, 1]
 
 
-def test_channel_order_is_blue_first(portrait_files: dict[str, bytes]) -> None:
+def test_channel_order_is_blue_first(portrait_files: dict[str, bytes], starter_detector: Artefact) -> None:
     # With the channels swapped the person net loses confidence; a silent swap would go unnoticed otherwise.
-    artefact = Artefact(SHIPPED / PERSON.name)
-    stem, tail = artefact.open("stem.onnx"), artefact.open("tail.onnx")
+    stem, tail = starter_detector.open("stem.onnx"), starter_detector.open("tail.onnx")
     picture = cv2.resize(decoded(portrait_files)[0], (300, 300), interpolation=cv2.INTER_AREA)
     batch = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)
     right, wrong = (tail.run(stem.run(order)[0])[1].max() for order in (batch, batch[:, ::-1].copy()))
