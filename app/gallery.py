@@ -1,4 +1,7 @@
-"""Who a face looks like: exact search over the templates of one building. The only file that imports FAISS.
+"""Who a face looks like: exact search over the people of one building. The only file that imports FAISS.
+
+A person with several templates is searched by the middle of them, see `app.fusion`: it misses less than the nearest of
+them does, and one photograph of somebody else among them opens no door to that one.
 
 A gallery is never changed in place: a change makes a new index beside the old one and swaps them, so a search sees
 either everything or nothing of it, and somebody erased is gone for every search that begins afterwards. The old index
@@ -15,6 +18,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from app.fusion import counted, middles
 from app.types import Array, GalleryChanges, Match, Person
 
 ALONE = 2.0  # margin when there is no other person: the distance between the ends of the cosine's range
@@ -23,16 +27,16 @@ TOGETHER = 16  # rows searched in one call; from 20 on FAISS lets BLAS pack copi
 
 @dataclass(slots=True)
 class _Index:
-    """One state of a gallery; row i of `vectors` is a template of ``persons[owners[i]]``.
+    """One state of a gallery; row i of `vectors` is the middle of the templates of ``persons[owners[i]]``.
 
-    The templates lie in one array of ours, and FAISS searches there: an index of its own could not be overwritten.
+    They lie in one array of ours, and FAISS searches there: an index of its own could not be overwritten.
     """
 
     sequence: int
     persons: dict[str, Person]
-    owners: tuple[str, ...]  # (n,) person ids
-    vectors: Array  # (n, d)
-    widest: int  # templates of the person who has most
+    owners: tuple[str, ...]  # (p,) person ids, each once
+    counts: tuple[int, ...]  # (p,) templates of each
+    vectors: Array  # (p, d) unit rows
     searches: int = 0  # that run on it now
 
 
@@ -58,7 +62,12 @@ class Gallery:
     @property
     def templates(self) -> int:
         """Number of templates."""
-        return len(self._index.owners)
+        return sum(self._index.counts)
+
+    @property
+    def comparisons(self) -> float:
+        """As how many templates of different people a search counts, for the threshold."""
+        return counted(self._index.counts)
 
     def person(self, person: str) -> Person | None:
         """Return a person who has templates here, with the rights as they are now; None for anybody else."""
@@ -79,13 +88,16 @@ class Gallery:
             if changes.sequence < old.sequence:
                 raise ValueError(f"changes up to {changes.sequence} for a gallery at {old.sequence}")
             stay = [row for row, owner in enumerate(old.owners) if owner not in changes.changed]
-            owners = tuple(old.owners[row] for row in stay) + changes.owners
+            come, middle = middles(changes.owners, vectors)
+            owners = tuple(old.owners[row] for row in stay) + come
+            numbers = Counter(changes.owners)
+            counts = tuple(old.counts[row] for row in stay) + tuple(numbers[owner] for owner in come)
             persons = {key: person for key, person in old.persons.items() if key not in changes.changed}
             together = np.empty((len(owners), self._dimension), np.float32)
             np.take(old.vectors, stay, axis=0, out=together[: len(stay)], mode="clip")  # "raise" makes a copy
-            together[len(stay) :] = vectors
-            widest = max(Counter(owners).values(), default=0)
-            self._replace(_Index(changes.sequence, persons | changes.persons, owners, together, widest))
+            together[len(stay) :] = middle
+            middle.fill(0)
+            self._replace(_Index(changes.sequence, persons | changes.persons, owners, counts, together))
 
     def clear(self) -> None:
         """Know nobody any more, as at the beginning."""
@@ -93,7 +105,7 @@ class Gallery:
             self._replace(self._empty())
 
     def search(self, vectors: Array) -> list[Match]:
-        """Return for each row the nearest person, by the best of the person's templates.
+        """Return for each row the nearest person, by the middle of the person's templates.
 
         Args:
             vectors: (q, d) unit rows.
@@ -107,8 +119,7 @@ class Gallery:
         with self._searching() as index:
             if not index.owners:
                 return [Match(None, -1.0, ALONE) for _ in queries]
-            # Of so many nearest templates at least one belongs to a second person, if there is one.
-            count = min(index.widest + 1, len(index.owners))
+            count = min(2, len(index.owners))  # the nearest person, and the second one if there is one
             parts = [queries[start : start + TOGETHER] for start in range(0, len(queries), TOGETHER)]
             found = [faiss.knn(part, index.vectors, count, faiss.METRIC_INNER_PRODUCT) for part in parts]
         return [_match(index, *row) for part in found for row in zip(*part, strict=True)]
@@ -134,16 +145,14 @@ class Gallery:
         old.vectors.fill(0)
 
     def _empty(self) -> _Index:
-        return _Index(0, {}, (), np.empty((0, self._dimension), np.float32), 0)
+        return _Index(0, {}, (), (), np.empty((0, self._dimension), np.float32))
 
 
 def _match(index: _Index, similarities: Array, rows: NDArray[np.int64]) -> Match:
-    """Return the first person of rows sorted by similarity, and how far the first row of another one is."""
-    nearest = index.owners[rows[0]]
-    others = (float(value) for value, row in zip(similarities, rows, strict=True) if index.owners[row] != nearest)
+    """Return the first person of one or two rows sorted by similarity, and how far the second one is."""
     best = float(similarities[0])
-    second = next(others, None)
-    return Match(index.persons[nearest], min(best, 1.0), ALONE if second is None else best - second)
+    margin = best - float(similarities[1]) if len(rows) > 1 else ALONE
+    return Match(index.persons[index.owners[rows[0]]], min(best, 1.0), margin)
 
 
 def _check(vectors: Array, dimension: int) -> None:

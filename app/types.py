@@ -106,6 +106,7 @@ class Reason(StrEnum):
     FRAME_EDGE = "frame_edge"
     TOO_DARK = "too_dark"
     TOO_BRIGHT = "too_bright"
+    LOW_QUALITY = "low_quality"  # of a photo to enrol: every measure is within its limits, all together are not
     NO_FACE = "no_face"
     SEVERAL_FACES = "several_faces"
     MATCHED = "matched"
@@ -165,8 +166,8 @@ class Match:
     """The nearest person of a gallery and the distance to the second one."""
 
     person: Person | None  # None: the gallery is empty
-    similarity: float  # cosine to the nearest template of `person`, -1..1
-    margin: float  # similarity minus that of the nearest template of any other person; 2 when there is no other
+    similarity: float  # cosine to the middle of the templates of `person`, -1..1
+    margin: float  # similarity minus that of the nearest other person; 2 when there is no other
 
 
 @dataclass(frozen=True, slots=True)

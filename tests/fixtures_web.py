@@ -72,13 +72,15 @@ class House:
 
 def furnish(store: Store, building: str, name: str = "Eileen Collins", face: bytes | None = None) -> House:
     """Fill a building, which is made if it is not "main"."""
-    picture, embedder = face or encoded(Image.new("RGB", (320, 240), "grey")), installed().shipped
+    picture, embedder = face or encoded(Image.new("RGB", (320, 240), "grey")), installed().of(None)
     photo = NewPhoto(picture, "image/jpeg", 320, 240, 0.8)
     with store.session() as session:
         if building != "main":
             buildings.create(session, building, BuildingFields(f"The {building}"))
         person = people.create(session, building, PersonFields(name, groups=frozenset({"residents"}))).id
-        made = people.add_photo(session, building, person, photo, embedder=embedder, vector=unit_vector(1))
+        made = people.add_photo(
+            session, building, person, photo, embedder=embedder.card.id, vector=unit_vector(1, embedder.dimension)
+        )
         worker = f"watcher of {building}"
         workers.start(session, worker, uuid.uuid4().hex)
         fields = CameraFields("Front door", f"rtsp://user:{SECRET}@192.0.2.1/1", door="front")

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import Acting, needs_here
+from app.api.notices import NoticeRead, Notices, noticed
 from app.api.persons import PersonCreate, PersonRead
 from app.api.photos import NO_USABLE_FACE, PhotoRead, new_photo
 from app.api.problems import ProblemError, documented, invalid
@@ -39,6 +40,7 @@ class EventEnrolmentRead(BaseModel):
 
     person: PersonRead
     photo: PhotoRead
+    notices: Notices
 
 
 @router.post(
@@ -67,7 +69,7 @@ def enrol_from_event(
         raise invalid("#/person", "give either person or new_person")
     fields = None if body.new_person is None else body.new_person.fields()
     with services.turnstile.turn():
-        new, face = _photo(services, building, event)
+        new, face, notices = _photo(services, building, event, body.person)
     with services.store.session() as session:
         if fields is None:
             person = people.get(session, building, str(body.person)).id
@@ -79,17 +81,20 @@ def enrol_from_event(
         audit.add(session, actor, "photo.added", building=building, target=person, detail=detail)
         record = people.get(session, building, person)
     response.headers["Location"] = f"/v1/buildings/{building}/persons/{person}/photos/{photo.id}"
-    return EventEnrolmentRead(person=PersonRead.of(record), photo=PhotoRead.of(photo))
+    return EventEnrolmentRead(person=PersonRead.of(record), photo=PhotoRead.of(photo), notices=notices)
 
 
-def _photo(services: Services, building: str, event: str) -> tuple[NewPhoto, Enrolment]:
-    """Return the photo of an event's face, and the face."""
+def _photo(
+    services: Services, building: str, event: str, person: str | None
+) -> tuple[NewPhoto, Enrolment, list[NoticeRead]]:
+    """Return the photo of an event's face, the face, and what is remarkable about it."""
     data, box = _picture(services, building, event)
     if box is not None:
         data = cut_face(data, box, services.finder)
-    accepted = read_photo(data)
-    enrolment = enrol(accepted, services.finder, services.embedder())
-    return new_photo(data, accepted, enrolment, "event"), enrolment
+    accepted, embedder = read_photo(data), services.embedder()
+    enrolment = enrol(accepted, services.finder, embedder)
+    notices = noticed(services, building, person, enrolment, embedder)
+    return new_photo(data, accepted, enrolment, "event"), enrolment, notices
 
 
 def _picture(services: Services, building: str, event: str) -> tuple[bytes, Box | None]:

@@ -13,7 +13,7 @@ from app.api.problems import documented
 from app.api.schemas import BuildingId
 from app.api.services import Serving
 from app.errors import PhotoError
-from app.photos import MAX_BYTES, Photo, PhotoFace, find_face, read_photo
+from app.photos import MAX_BYTES, MIN_QUALITY, Photo, PhotoFace, find_face, read_photo
 from app.store import buildings
 from app.store.records import Scope
 from app.types import Reason
@@ -29,6 +29,7 @@ ADVICE = {
     Reason.FRAME_EDGE: "Move the face into the middle: part of it is outside the picture.",
     Reason.TOO_DARK: "Take the photo where there is more light on the face.",
     Reason.TOO_BRIGHT: "Turn the face out of the glaring light, or expose the photo less.",
+    Reason.LOW_QUALITY: "Take a sharper and larger photo, looking straight into the camera.",
 }
 _FINE: dict[str, JsonValue] = {
     "usable": True,
@@ -72,7 +73,9 @@ class FaceRead(BaseModel):
     """The one face of a photo."""
 
     box: tuple[Share, Share, Share, Share] = Field(description="x1, y1, x2, y2 in shares of the upright picture")
-    quality: float = Field(description="0 to 1, higher is better; what `quality` of the enrolled photo would be")
+    quality: float = Field(
+        description=f"0 to 1, higher is better; what `quality` of the enrolled photo would be, at least {MIN_QUALITY}"
+    )
     eye_distance: Measure = Field(description="pixels between the eyes, in the photo as it is kept")
     score: Measure = Field(description="how sure it is that this is a face, 0 to 1")
     sharpness: Measure = Field(description="variance of the Laplacian of the aligned face")

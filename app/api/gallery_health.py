@@ -14,6 +14,7 @@ from app.api.identify import TARGET_KEPT
 from app.api.problems import documented
 from app.api.schemas import BuildingId
 from app.api.services import Serving
+from app.fusion import comparisons
 from app.gallery_health import GalleryHealth, Missed, Weakness, examine
 from app.store import buildings, galleries, people
 from app.store.records import Scope
@@ -147,8 +148,8 @@ def get_gallery_health(services: Serving, building: BuildingId) -> GalleryHealth
         target = buildings.get(session, building).fields.target_fpir
         enrolled = galleries.enrolled(session, building, embedder.card.id)
         unknown = galleries.unknown(session, building, embedder.card.id)
-        templates = len(enrolled.persons)
-        threshold = embedder.threshold(templates, target)
+        templates, compared = len(enrolled.persons), comparisons(enrolled.persons)
+        threshold = embedder.threshold(compared, target)
         health = examine(enrolled, unknown, threshold)
         enrolled.vectors.fill(0)
         names = people.names(session, building, _shown(health))
@@ -160,10 +161,10 @@ def get_gallery_health(services: Serving, building: BuildingId) -> GalleryHealth
         persons_with_one_photo=counts.count(1),
         templates=templates,
         target_fpir=target,
-        target_kept=embedder.keeps(templates, target),
+        target_kept=embedder.keeps(compared, target),
         templates_known=embedder.most_templates(target),
         threshold=round(threshold, 4),
-        expected_fpir=float(f"{embedder.expected_fpir(templates, threshold):.3g}"),
+        expected_fpir=float(f"{embedder.expected_fpir(compared, threshold):.3g}"),
         **_told(health, names),
     )
 

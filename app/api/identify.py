@@ -4,6 +4,7 @@ No index is kept here, so nobody who was erased can be in it: each question read
 photo is stored; that somebody asked, and whom he found, is in the audit trail.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +20,7 @@ from app.api.photos import NO_USABLE_FACE, UNREADABLE, Upload
 from app.api.problems import documented
 from app.api.schemas import BuildingId, Id
 from app.api.services import Services, Serving
+from app.fusion import comparisons, middles
 from app.photos import MAX_BYTES, Enrolment, Photo, enrol, read_photo
 from app.store import audit, buildings, galleries, people
 from app.store.records import PersonRecord, Scope
@@ -72,7 +74,7 @@ class Candidate(BaseModel):
     """Somebody whom the face may show."""
 
     person: KnownPerson
-    similarity: float = Field(description="cosine to the person's nearest template, -1 to 1")
+    similarity: float = Field(description="cosine to the middle of the person's templates, -1 to 1")
 
 
 class IdentificationRead(BaseModel):
@@ -110,7 +112,9 @@ class IdentificationRead(BaseModel):
 
     decision: Outcome
     candidates: list[Candidate] = Field(description="best first; with `match` the first one is meant")
-    threshold: float = Field(description="similarity from which a face matches, with so many templates")
+    threshold: float = Field(
+        description="similarity from which a face matches; it rises with the people and, slower, with their photos"
+    )
     target_fpir: float = Field(description="of the building: share of strangers' visits that may match anybody")
     target_kept: bool = Field(description=TARGET_KEPT)
     margin: float | None = Field(description="how far the second person is behind; null when there is none")
@@ -131,7 +135,7 @@ class VerificationRead(BaseModel):
     )
 
     same_person: bool
-    similarity: float | None = Field(description="cosine to the nearest template; null when the person has none")
+    similarity: float | None = Field(description="cosine to the middle of the templates; null when there are none")
     threshold: float
     templates: int = Field(description="of the person")
     quality: float = Field(description="of the photo, 0 to 1")
@@ -141,8 +145,9 @@ class VerificationRead(BaseModel):
 class _Found:
     """What a search has found."""
 
-    templates: int  # that were compared
-    ranked: list[tuple[str, float]]  # every person and the similarity of the nearest template, best first
+    templates: int  # of all people who were compared
+    comparisons: float  # as how many templates of different people they count
+    ranked: list[tuple[str, float]]  # every person and the similarity, best first
     best: list[Candidate]
 
     @property
@@ -169,9 +174,9 @@ def identify_face(
         target = buildings.get(session, building).fields.target_fpir
     embedder = services.embedder()
     with services.turnstile.turn():
-        face = enrol(_read(photo), services.finder, embedder)
+        face = enrol(_read(photo), services.finder, embedder, least=0)
         found = _search(services, building, face, candidates)
-    threshold = embedder.threshold(found.templates, target)
+    threshold = embedder.threshold(found.comparisons, target)
     decision = found.decide(threshold)
     with services.store.session() as session:
         known = found.ranked[0][0] if decision is Outcome.MATCH else ""
@@ -182,7 +187,7 @@ def identify_face(
         candidates=found.best,
         threshold=round(threshold, 4),
         target_fpir=target,
-        target_kept=embedder.keeps(found.templates, target),
+        target_kept=embedder.keeps(found.comparisons, target),
         margin=None if found.margin is None else round(found.margin, 4),
         least_margin=MARGIN,
         templates=found.templates,
@@ -198,11 +203,12 @@ def verify_face(services: Serving, building: BuildingId, person: Id, photo: Uplo
         target = buildings.get(session, building).fields.target_fpir
     embedder = services.embedder()
     with services.turnstile.turn():
-        face = enrol(_read(photo), services.finder, embedder)
+        face = enrol(_read(photo), services.finder, embedder, least=0)
     with services.store.reading() as session:
         templates = galleries.templates_of(session, building, person, face.embedder)
-    similarity = max(_similarities(templates, face.vector), default=None)
-    threshold = embedder.threshold(len(templates), target)
+    owners = (person,) * len(templates)
+    similarity = dict(_similarities(owners, templates, face.vector)).get(person)
+    threshold = embedder.threshold(comparisons(owners), target)
     same = similarity is not None and similarity >= threshold
     with services.store.session() as session:
         audit.add(session, actor, "face.verified", building=building, target=person, detail={"same_person": same})
@@ -220,24 +226,27 @@ def _read(photo: Upload) -> Photo:
 
 
 def _search(services: Services, building: str, face: Enrolment, candidates: int) -> _Found:
-    """Compare a face with every template of the building that its embedder made."""
+    """Compare a face with everybody of the building, by the templates that its embedder made."""
     with services.store.reading() as session:
         known = galleries.changes_since(session, building, 0, face.embedder)
-        nearest: dict[str, float] = {}
-        for owner, similarity in zip(known.owners, _similarities(known.vectors, face.vector), strict=True):
-            nearest[owner] = max(similarity, nearest.get(owner, -1.0))
-        ranked = sorted(nearest.items(), key=lambda entry: (-entry[1], entry[0]))
+        similarities = _similarities(known.owners, known.vectors, face.vector)
+        ranked = sorted(similarities, key=lambda entry: (-entry[1], entry[0]))
         best = [
             Candidate(person=KnownPerson.of(people.get(session, building, person)), similarity=round(similarity, 4))
             for person, similarity in ranked[:candidates]
         ]
-    return _Found(len(known.owners), ranked, best)
+    return _Found(len(known.owners), comparisons(known.owners), ranked, best)
 
 
-def _similarities(templates: Array, vector: Array) -> list[float]:
-    """Return the cosine to each template (n, d); nothing of them stays in this process's memory."""
+def _similarities(owners: Sequence[str], templates: Array, vector: Array) -> list[tuple[str, float]]:
+    """Return each person and the cosine to the middle of the templates (n, d), as a door compares.
+
+    Nothing of the templates stays in this process's memory.
+    """
     if not len(templates):
         return []
-    found: list[float] = (templates @ vector).clip(-1, 1).tolist()
+    persons, middle = middles(owners, templates)
+    found: list[float] = (middle @ vector).clip(-1, 1).tolist()
     templates.fill(0)
-    return found
+    middle.fill(0)
+    return list(zip(persons, found, strict=True))

@@ -83,7 +83,10 @@ class ItemRead(BaseModel):
     file: str
     name: str
     outcome: str | None = Field(description="enrolled, already_enrolled, duplicate, unusable, failed; null: to do")
-    reasons: list[str] = Field(description="codes; `looks_like` beside enrolled is a warning")
+    reasons: list[str] = Field(
+        description="codes; beside enrolled they are warnings: `looks_like`, `unlike_own_photos`, `near_duplicate` and "
+        "`low_quality`"
+    )
     person: str | None = Field(description="id of whom the photo was meant for, if there is such a person")
     other: str | None = Field(description="id of the person whose photo it is or who looks alike")
     similarity: float | None = Field(description="to `other`, or to the person's own photos")

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Response, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.api.auth import Acting, needs_here
+from app.api.notices import EXAMPLE, Notices, noticed
 from app.api.problems import documented
 from app.api.receipts import INCOMPLETE, ReceiptRead, answer
 from app.api.schemas import BuildingId, Id, Page
@@ -40,25 +41,22 @@ _PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nos
 Upload = Annotated[UploadFile, File(description="the picture", examples=["the bytes of eileen.jpg"])]
 
 
+_PHOTO: dict[str, JsonValue] = {
+    "id": "pho_5d0f6c1b9a3e4d2b8c7a",
+    "person": "per_1f0c6f4b5a0d4e2b9c7a",
+    "media_type": "image/jpeg",
+    "width": 960,
+    "height": 1200,
+    "quality": 0.87,
+    "origin": "upload",
+    "created_at": "2026-01-01T08:00:00Z",
+}
+
+
 class PhotoRead(BaseModel):
     """A photo without its picture."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "pho_5d0f6c1b9a3e4d2b8c7a",
-                    "person": "per_1f0c6f4b5a0d4e2b9c7a",
-                    "media_type": "image/jpeg",
-                    "width": 960,
-                    "height": 1200,
-                    "quality": 0.87,
-                    "origin": "upload",
-                    "created_at": "2026-01-01T08:00:00Z",
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_PHOTO]})
 
     id: str
     person: str
@@ -84,6 +82,14 @@ class PhotoRead(BaseModel):
         )
 
 
+class PhotoEnrolled(PhotoRead):
+    """A photo that was enrolled now, and what is remarkable about it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_PHOTO, "notices": [EXAMPLE]}]})
+
+    notices: Notices
+
+
 @router.get("", dependencies=READ, responses=documented("not-found"))
 def list_photos(services: Serving, building: BuildingId, person: Id) -> Page[PhotoRead]:
     """List a person's photos, oldest first; there are few, so this is always the last page."""
@@ -101,7 +107,12 @@ def list_photos(services: Serving, building: BuildingId, person: Id) -> Page[Pho
 
 JPEG, PNG or WebP, at most {MAX_BYTES // 1_000_000} MB, {MAX_PIXELS // 1_000_000} megapixels, {MIN_SIDE} pixels on the
 short side. EXIF orientation is applied. What is kept is an upright JPEG of at most {LONGEST} pixels without metadata;
-the template is made from exactly that. A file that somebody of the building has already is refused.""",
+the template is made from exactly that. A file that somebody of the building has already is refused.
+
+The face is compared with everybody enrolled, and `notices` tells what is remarkable: `duplicate_face` (somebody else is
+enrolled with it), `looks_like` (doors see two people in it), `not_the_same_person` and `unlike_own_photos` (the
+person's other photos show somebody else, or doors would not know it by them), `near_duplicate` (nearly one of them) and
+`low_quality`. The photo is enrolled all the same: erase it if it is wrong.""",
 )
 def add_photo(
     services: Serving,
@@ -110,21 +121,23 @@ def add_photo(
     photo: Upload,
     actor: Acting,
     response: Response,
-) -> PhotoRead:
+) -> PhotoEnrolled:
     """Add a photo."""
     with services.store.reading() as session:
         people.get(session, building, person)
     with services.turnstile.turn():
         data = photo.file.read(MAX_BYTES + 1)
         accepted = read_photo(data)
-        enrolment = enrol(accepted, services.finder, services.embedder())
+        embedder = services.embedder()
+        enrolment = enrol(accepted, services.finder, embedder)
+        notices = noticed(services, building, person, enrolment, embedder)
     new = new_photo(data, accepted, enrolment, "upload")
     with services.store.session() as session:
         record = people.add_photo(session, building, person, new, embedder=enrolment.embedder, vector=enrolment.vector)
         detail = {"photo": record.id, "origin": record.origin}
         audit.add(session, actor, "photo.added", building=building, target=person, detail=detail)
     response.headers["Location"] = f"/v1/buildings/{building}/persons/{person}/photos/{record.id}"
-    return PhotoRead.of(record)
+    return PhotoEnrolled(**dict(PhotoRead.of(record)), notices=notices)
 
 
 @router.get("/{photo}", dependencies=READ, responses=documented("not-found"))

@@ -7,6 +7,7 @@ import numpy as np
 
 from app.comparison import Comparison, Figures, Side, compare
 from app.errors import EmbedderError
+from app.fusion import comparisons
 from app.reembedding import trouble
 from app.store import buildings, embedders, galleries, people
 from app.store.embedders import LeftBehind
@@ -57,7 +58,8 @@ def report(store: Store, building: str, live: str, new: str, at_hand: Embedders,
         found = [galleries.templates_by_photo(session, building, embedder) for embedder in (live, new)]
         missing = embedders.left_behind(session, new, building)
     both = sorted(set(found[0][0]) & set(found[1][0]))
-    limits = [_limits(at_hand, name, len(rows), target) for name, (rows, _) in zip((live, new), found, strict=True)]
+    counted = [comparisons(person for _, person in rows) for rows, _ in found]
+    limits = [_limits(at_hand, *one, target) for one in zip((live, new), counted, strict=True)]
     before, after = (
         Side(name, _of(both, rows, vectors), threshold)
         for name, (rows, vectors), (threshold, _) in zip((live, new), found, limits, strict=True)
@@ -97,7 +99,9 @@ def _of(both: list[tuple[str, str]], rows: list[tuple[str, str]], vectors: Array
     return vectors[np.array([places[row] for row in both], np.int64)]
 
 
-def _limits(at_hand: Embedders, embedder: str, templates: int, target_fpir: float) -> tuple[float | None, float | None]:
+def _limits(
+    at_hand: Embedders, embedder: str, templates: float, target_fpir: float
+) -> tuple[float | None, float | None]:
     """Return the threshold of the doors and the FPIR that the card expects there."""
     try:
         found = at_hand.of(embedder)

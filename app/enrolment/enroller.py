@@ -13,20 +13,15 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from app.enrolment.lookalikes import Lookalikes
+from app.enrolment.notices import OF_OWN_PHOTOS, Limits, Notice, notices
 from app.errors import ConflictError, NotFoundError, PhotoError
 from app.photos import Enrolment, Photo, enrol, read_photo
 from app.store import audit, buildings, enrolments, people
 from app.store.audit import Actor
 from app.store.engine import Store
 from app.store.records import NewPhoto, PersonFields
-from app.types import Array
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder
-
-# False-match rates of the embedder's card. Two people who are more alike than this are one person until somebody says
-# otherwise; two photos less alike than that are of two people.
-SAME_RATE = 1e-6
-ALIKE_RATE = 1e-2
 
 
 class Outcome(StrEnum):
@@ -88,9 +83,9 @@ class Terms:
 class Enroller:
     """Enrols into one building. Any thread may judge, one settles.
 
-    Reasons besides those of photos: ``duplicate_file``, ``duplicate_face``, ``not_the_same_person``,
-    ``ambiguous_name``, ``unreadable_file``, ``changed_meanwhile``, and as a warning beside ``enrolled`` ``looks_like``:
-    doors see two people in such a face and may let in neither.
+    Reasons besides those of photos: ``duplicate_file``, ``ambiguous_name``, ``unreadable_file``, ``changed_meanwhile``
+    and the codes of `Notice`. Of these ``duplicate_face`` and ``not_the_same_person`` are refused, the others stand as
+    warnings beside ``enrolled``.
     """
 
     def __init__(self, building: str, finder: FaceFinder, embedder: Embedder, actor: Actor, terms: Terms) -> None:
@@ -173,21 +168,24 @@ class Enroller:
             return replace(about, outcome=Outcome.UNUSABLE, reasons=judged.refused)
         if judged.face is None:
             return replace(about, outcome=Outcome.FAILED, reasons=("changed_meanwhile",))
-        return self._compare(judged.face.vector, about)
+        return self._compare(judged.face, about)
 
-    def _compare(self, vector: Array, about: Result) -> Result:
+    def _compare(self, face: Enrolment, about: Result) -> Result:
         """Decide by the face: is it somebody else's, is it this person's?"""
-        other, similarity = self._known.nearest(vector, but=about.person)
-        likeness = replace(about, other=other, similarity=round(similarity, 4))
-        if similarity >= self._embedder.similarity_at(SAME_RATE) and not self._terms.accept_duplicates:
-            return replace(likeness, outcome=Outcome.DUPLICATE, reasons=("duplicate_face",))
-        own = None if about.person is None else self._known.likeness(vector, about.person)
-        if own is not None and own < self._embedder.similarity_at(ALIKE_RATE):
-            unlike = ("not_the_same_person",)
-            return replace(about, outcome=Outcome.UNUSABLE, reasons=unlike, similarity=round(own, 4))
-        if similarity >= self._embedder.threshold(len(self._known) + 1, self._target):
-            return replace(likeness, reasons=("looks_like",))
-        return about
+        likeness = self._known.compare(face.vector, about.person)
+        limits = Limits.of(self._embedder, self._known.owners, self._target)
+        found = notices(face.quality.score, likeness, limits)
+        if Notice.DUPLICATE_FACE in found or Notice.LOOKS_LIKE in found:
+            about = replace(about, other=likeness.other_person, similarity=round(likeness.other, 4))
+        elif likeness.own is not None and OF_OWN_PHOTOS & set(found):
+            about = replace(about, similarity=round(likeness.own, 4))
+        if Notice.DUPLICATE_FACE in found:
+            if not self._terms.accept_duplicates:
+                return replace(about, outcome=Outcome.DUPLICATE, reasons=(Notice.DUPLICATE_FACE,))
+            found = (Notice.LOOKS_LIKE, *found[1:])
+        if Notice.NOT_THE_SAME_PERSON in found:
+            return replace(about, outcome=Outcome.UNUSABLE, reasons=(Notice.NOT_THE_SAME_PERSON,))
+        return replace(about, reasons=found)
 
     def _pretend(self, person: str, judged: Judged) -> None:
         assert judged.face is not None

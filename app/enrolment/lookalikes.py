@@ -3,6 +3,7 @@
 import numpy as np
 from sqlalchemy.orm import Session
 
+from app.enrolment.notices import Likeness, best_row
 from app.store import galleries
 from app.types import Array
 
@@ -22,8 +23,10 @@ class Lookalikes:
         self._owners = np.zeros(0, object)  # (n,) person ids
         self._vectors = np.zeros((0, dimension), np.float32)
 
-    def __len__(self) -> int:
-        return len(self._owners)
+    @property
+    def owners(self) -> list[str]:
+        """Whose template each one is."""
+        return list(self._owners)
 
     def follow(self, session: Session) -> None:
         """Take in what changed in the building, whoever changed it."""
@@ -38,19 +41,16 @@ class Lookalikes:
         """Take in one template, (d,) of unit length."""
         self._append((person,), vector[None])
 
-    def nearest(self, vector: Array, but: str | None) -> tuple[str | None, float]:
-        """Return the person other than `but` who is most similar, and the similarity; None and -1 without any."""
-        others = self._owners != but
-        if not others.any():
-            return None, -1.0
-        similarities = self._vectors[others] @ vector
-        row = int(similarities.argmax())
-        return str(self._owners[others][row]), float(similarities[row])
-
-    def likeness(self, vector: Array, person: str) -> float | None:
-        """Return the similarity to the most similar template of a person; None when there is none."""
-        own = self._vectors[self._owners == person]
-        return float((own @ vector).max()) if len(own) else None
+    def compare(self, vector: Array, person: str | None) -> Likeness:
+        """Compare a face, (d,) of unit length, with a person's templates and with everybody else's."""
+        mine = self._owners == person
+        similarities = self._vectors @ vector
+        own, other = (best_row(similarities, rows) for rows in (mine, ~mine))
+        return Likeness(
+            own=None if own is None else float(similarities[own]),
+            other=-1.0 if other is None else float(similarities[other]),
+            other_person=None if other is None else str(self._owners[other]),
+        )
 
     def _append(self, owners: tuple[str, ...], vectors: Array) -> None:
         self._owners = np.concatenate((self._owners, np.array(owners, object)))

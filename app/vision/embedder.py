@@ -53,7 +53,7 @@ class Embedder:
             raise ArtefactError(f"{self.card.id} gave vectors of shape {vectors.shape} and lengths {lengths.tolist()}")
         return vectors
 
-    def threshold(self, templates: int, target_fpir: float) -> float:
+    def threshold(self, templates: float, target_fpir: float) -> float:
         """Return the similarity from which a face matches, so that a stranger matches anybody at `target_fpir`.
 
         A stranger is compared with every template, so each comparison may match falsely at target_fpir / templates
@@ -61,12 +61,12 @@ class Embedder:
         card knows nothing of so small a rate, the strictest threshold that it knows is returned; see `keeps`.
 
         Args:
-            templates: in the gallery, 0 counts as 1.
+            templates: in the gallery, as `app.fusion.comparisons` counts them; less than 1 counts as 1.
             target_fpir: above 0, at most 1.
         """
         return max(self.similarity_at(target_fpir / max(templates, 1)), self._floor)
 
-    def keeps(self, templates: int, target_fpir: float) -> bool:
+    def keeps(self, templates: float, target_fpir: float) -> bool:
         """Return whether the card knows of a threshold that keeps the target with so many templates."""
         return templates <= self.most_templates(target_fpir)
 
@@ -74,12 +74,12 @@ class Embedder:
         """Return how many templates the card has a threshold for."""
         return int(target_fpir / self._impostors.least_rate + 1e-9)  # quotients such as 1e-3 / 1e-8 are a hair off
 
-    def expected_fpir(self, templates: int, threshold: float) -> float:
+    def expected_fpir(self, templates: float, threshold: float) -> float:
         """Return the share of strangers' looks that match anybody at a threshold; at most that where little is known.
 
         Comparisons with the templates count as independent, which people who look alike are not.
         """
-        return 1 - (1 - self._impostors.rate_at(threshold)) ** templates
+        return float(1 - (1 - self._impostors.rate_at(threshold)) ** templates)
 
     def similarity_at(self, rate: float) -> float:
         """Return the similarity that two faces of different people reach at this false-match rate.

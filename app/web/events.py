@@ -14,6 +14,7 @@ from app.store import events, people
 from app.store.records import EventFilter, PersonFilter
 from app.types import Decision
 from app.web.forms import REFUSALS, Errors, day_span, explain
+from app.web.notices import query
 from app.web.rendering import render_in, zone_of
 from app.web.routing import PageRoute
 from app.web.views import camera_names, view_of, views_of
@@ -116,7 +117,7 @@ def enrol(request: Request, services: Serving, place: Here, event: Id, form: Sub
     except REFUSALS as error:
         wrong = explain(error)
         return _page(request, services, place, event, form.text("who"), {"enrol": next(iter(wrong.values()))})
-    return RedirectResponse(f"{place.path}/persons/{made.person.id}?saved=photo", 303)
+    return RedirectResponse(f"{place.path}/persons/{made.person.id}?{query(made.notices)}", 303)
 
 
 def _page(request: Request, services: Serving, place: Place, event: str, who: str, errors: Errors) -> Response:

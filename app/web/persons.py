@@ -24,6 +24,7 @@ from app.web.forms import (
     moment_of,
     photo_trouble,
 )
+from app.web.notices import query, remarks
 from app.web.rendering import render_in, zone_of
 from app.web.routing import PageRoute
 from app.web.views import views_of
@@ -114,7 +115,7 @@ def change_person(request: Request, services: Serving, place: Here, person: Id, 
 def add_photo(request: Request, services: Serving, place: Here, person: Id, form: Submitted) -> Response:
     """Enrol a photo."""
     try:
-        photos.add_photo(
+        made = photos.add_photo(
             services=services,
             building=place.building.id,
             person=person,
@@ -124,7 +125,7 @@ def add_photo(request: Request, services: Serving, place: Here, person: Id, form
         )
     except REFUSALS as error:
         return _page(request, services, place, person, explain(error))
-    return RedirectResponse(f"{place.path}/persons/{person}?saved=photo#photos", 303)
+    return RedirectResponse(f"{place.path}/persons/{person}?{query(made.notices)}#photos", 303)
 
 
 @router.post("/face-check", dependencies=CHANGES)
@@ -188,6 +189,7 @@ def _page(
         enrolled = people.photos(session, building, person)
         seen = events.listing(session, building, LATEST, None, EventFilter(kind="access", person=person)).items
         views = views_of(session, building, seen)
+        noticed = remarks(request, session, building)
     return render_in(
         request,
         place,
@@ -200,6 +202,7 @@ def _page(
         values=sent or _values(record.fields, request),
         errors=errors,
         saved=request.query_params.get("saved", ""),
+        remarks=noticed,
     )
 
 

@@ -25,6 +25,7 @@ REASONS = {
     Reason.FRAME_EDGE: "The face is cut off at the edge of the picture.",
     Reason.TOO_DARK: "The face is too dark.",
     Reason.TOO_BRIGHT: "The face is overexposed.",
+    Reason.LOW_QUALITY: "The face is too unclear to be known by.",
     Reason.NO_FACE: "No face was seen.",
     Reason.SEVERAL_FACES: "There is more than one face.",
     Reason.MATCHED: "The face matches the photos of this person.",

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from app.errors import SetupError
 from app.vision.artefact import shipped
 from app.vision.faces import FaceFinder
 from models.commands import say
 from models.detection.labelled import Pictures
+from models.evaluate.recognition_tables import read_identities
 from models.recognition.crops import pack
 
 
@@ -20,20 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Cut them."""
-    identities = _identities(arguments.identities) if arguments.identities else {}
+    identities = read_identities(arguments.identities) if arguments.identities else {}
     outcome = pack(Pictures(arguments.images), identities, FaceFinder(shipped("face_finder")), arguments.out, say)
     say(f"{arguments.out}: {dict(outcome)}")
     return 0
-
-
-def _identities(path: Path) -> dict[str, str]:
-    """Return the person of each photograph; other lines, such as a heading of three words, are passed over.
-
-    Raises:
-        SetupError: the file cannot be read.
-    """
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"--identities: {path} cannot be read ({error})") from error
-    return dict(line.split() for line in lines if len(line.split()) == 2)

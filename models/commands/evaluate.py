@@ -12,6 +12,9 @@ EVALUATIONS: dict[str, tuple[str, str]] = {  # name -> module with `add_argument
     "precisions": ("models.evaluate.precisions", "what the 8-bit detector finds against its float twin"),
     "verification": ("models.evaluate.verification", "whether two pictures show one person: folds and error rates"),
     "identification": ("models.evaluate.identification", "who of many is on a picture, and who is none of them"),
+    "quality": ("models.evaluate.quality", "whether the quality score knows which faces will not be recognised"),
+    "fusion": ("models.evaluate.fusion", "how several templates of one person should be made one similarity"),
+    "junk": ("models.evaluate.junk", "what of that which is no face passes the quality gate, and whom it matches"),
 }
 
 

@@ -98,6 +98,19 @@ def read_roles(path: Path) -> Roles:
     )
 
 
+def read_identities(path: Path) -> dict[str, str]:
+    """Return the person of each photograph; other lines, such as a heading of three words, are passed over.
+
+    Raises:
+        SetupError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"--identities: {path} cannot be read ({error})") from error
+    return dict(line.split() for line in lines if len(line.split()) == 2)
+
+
 def person_of(file: str) -> str:
     """Return who is on a picture ``Person_Name_0001.jpg``; one with another name is a person of its own."""
     numbered = PERSON.fullmatch(PurePosixPath(file).stem)

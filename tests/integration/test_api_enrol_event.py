@@ -56,6 +56,7 @@ def test_a_stranger_becomes_a_resident(
     assert (person["name"], person["photos"], photo["origin"]) == (COLLINS, 1, "event")
     assert operator.get(made.headers["location"]).json() == photo
     assert similarity(api, face_nets, person["id"], portrait_files[COLLINS]) > 0.9
+    assert made.json()["notices"] == []
     again = operator.post(path, json={"new_person": {"name": "Somebody else"}})
     assert problem_of(again) == (409, "duplicate-photo") and again.json()["person"] == person["id"]
     persons = operator.get("/v1/buildings/main/persons").json()["items"]

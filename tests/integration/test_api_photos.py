@@ -5,8 +5,8 @@ import io
 import httpx2
 import numpy as np
 import pytest
-from fixtures_api import BROKEN, Api, add_person, add_photo, encoded, problem_of, sideways
-from PIL import Image
+from fixtures_api import BROKEN, ON_BOTH, Api, add_person, add_photo, encoded, problem_of, sideways
+from PIL import Image, ImageFilter
 
 from app.errors import PhotoError
 from app.photos import LONGEST, enrol, read_photo
@@ -56,6 +56,7 @@ def test_a_portrait_is_enrolled_as_it_comes(
     answer = add_photo(operator, person, portrait_files[name])
     assert answer.status_code == 201, answer.text
     photo = answer.json()
+    assert photo.pop("notices") == []
     assert photo["person"] == person and photo["media_type"] == "image/jpeg" and 0 < photo["quality"] <= 1
     assert operator.get(answer.headers["location"]).json() == photo
     embedder = face_nets[1]
@@ -166,6 +167,51 @@ def test_a_file_is_enrolled_once_in_a_building(operator: httpx2.Client, portrait
     operator.post("/v1/buildings", json={"id": "annex", "name": "Annex"})
     elsewhere = add_person(operator, building="annex")
     assert add_photo(operator, elsewhere, portrait_files[COLLINS], "annex").status_code == 201
+
+
+def codes(answer: httpx2.Response) -> list[str]:
+    assert answer.status_code == 201, answer.text
+    return [notice["code"] for notice in answer.json()["notices"]]
+
+
+@ON_BOTH
+def test_what_is_remarkable_about_a_photo_is_told_and_it_is_enrolled_all_the_same(
+    operator: httpx2.Client, portrait_files: dict[str, bytes]
+) -> None:
+    collins, hopper = portrait_files[COLLINS], portrait_files[HOPPER]
+    first = add_person(operator)
+    photo = add_photo(operator, first, collins)
+    assert codes(photo) == []
+    again = add_photo(operator, first, encoded(opened(collins), quality=80))
+    assert codes(again) == ["near_duplicate"]
+    (near,) = again.json()["notices"]
+    assert near["photo"] == photo.json()["id"] and near["similarity"] >= 0.95 and near["person"] is None
+    wrong = add_photo(operator, first, hopper)
+    assert codes(wrong) == ["not_the_same_person"] and wrong.json()["notices"][0]["advice"]
+    twice = add_photo(operator, add_person(operator, "E. Collins"), encoded(opened(collins).resize((400, 400))))
+    assert codes(twice) == ["duplicate_face"]  # a new person who is enrolled already
+    (same,) = twice.json()["notices"]
+    assert same["person"] == first and same["photo"] is None and 0.66 < same["similarity"] <= 1
+    assert operator.get(f"/v1/buildings/main/persons/{first}").json()["photos"] == 3
+
+
+def test_a_poor_photo_is_told(operator: httpx2.Client, portrait_files: dict[str, bytes]) -> None:
+    blurred = opened(portrait_files[HOPPER]).resize((320, 375)).filter(ImageFilter.GaussianBlur(3.3))
+    answer = add_photo(operator, add_person(operator, HOPPER), encoded(blurred))
+    assert codes(answer) == ["low_quality"] and answer.json()["quality"] < 0.7
+    assert answer.json()["notices"][0]["similarity"] is None
+
+
+def test_enrolment_is_stricter_than_a_question(operator: httpx2.Client, portrait_files: dict[str, bytes]) -> None:
+    """Every single measure is within its limit, so that a door would look at it."""
+    unclear = encoded(opened(portrait_files[HOPPER]).resize((320, 375)).filter(ImageFilter.GaussianBlur(4)))
+    refused = add_photo(operator, add_person(operator, HOPPER), unclear)
+    assert problem_of(refused) == (422, "face-unusable") and refused.json()["reasons"] == ["low_quality"]
+    told = operator.post("/v1/buildings/main/face-checks", files={"photo": ("me.jpg", unclear)}).json()
+    assert (told["usable"], told["reasons"]) == (False, ["low_quality"]) and told["face"]["quality"] < 0.65
+    assert all(told["face"][name]["passes"] for name in ("eye_distance", "score", "sharpness", "brightness", "yaw"))
+    asked = operator.post("/v1/buildings/main/identifications", files={"photo": ("me.jpg", unclear)})
+    assert asked.status_code == 200 and asked.json()["decision"] == "no_match"
 
 
 def test_a_photo_for_nobody_is_not_looked_at(lasting_operator: httpx2.Client) -> None:

@@ -113,7 +113,7 @@ def test_a_table_is_enrolled(
         f"photo,photo2,name,groups\n{COLLINS}/0.jpg,{COLLINS}/1.jpg,E. Collins,staff\n../outside.jpg,,Eve,\n"
     )
     status, rows, _ = run(capsys, table, "--groups", "residents")
-    assert status == 1 and [row["reasons"] for row in rows] == [[], [], ["path_outside"]]
+    assert status == 1 and [row["reasons"] for row in rows] == [[], ["near_duplicate"], ["path_outside"]]
     assert persons(opened) == [("E. Collins", 2, ["staff"])]
 
 

@@ -213,6 +213,21 @@ def test_a_photo_is_judged_before_and_at_enrolment(api: Api, visit: Visit, portr
     assert again.status_code == 422 and "enrolled already" in again.text
 
 
+def test_what_is_remarkable_about_a_photo_is_on_the_persons_page(
+    visit: Visit, portrait_files: dict[str, bytes], faces: dict[str, bytes]
+) -> None:
+    visitor = visit()
+    first, twin = (
+        visitor.post("/buildings/main/persons", name=name).headers["location"] for name in ("Eileen", "Twin")
+    )
+    assert visitor.post(f"{first}/photos", {"photo": ("a.png", portrait_files["Eileen Collins"])}).status_code == 303
+    enrolled = visitor.post(f"{twin}/photos", {"photo": ("b.jpg", faces["Eileen Collins"])}).headers["location"]
+    page = visitor.get(enrolled.partition("#")[0]).text
+    assert "is it the same person twice?" in page and f'<a href="{first}">Eileen</a>' in page
+    nothing = visitor.get(f"{twin}?saved=photo&notice=nonsense&notice=low_quality&other=nobody").text
+    assert "A poor photo" in nothing and nothing.count('class="notice doubt"') == 1
+
+
 def test_an_erasure_needs_a_yes_and_shows_its_receipt(api: Api, visit: Visit) -> None:
     house, visitor = furnish(api.services.store, "annex"), visit()
     silence(api.services.store, "watcher of annex", 60)  # nobody needs to wait for it

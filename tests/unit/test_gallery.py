@@ -1,4 +1,4 @@
-"""The gallery against a plain search over all templates, and its behaviour while it changes."""
+"""The gallery against a plain search over the middles of all people, and its behaviour while it changes."""
 
 import threading
 from dataclasses import replace
@@ -41,26 +41,30 @@ def test_a_single_person_has_no_rival() -> None:
     gallery = Gallery(D)
     vectors = unit(3)
     gallery.apply(changes(1, ["ada"] * 3, vectors))
-    match = gallery.search(vectors[1:2])[0]
+    middle = vectors.mean(axis=0, keepdims=True) / np.linalg.norm(vectors.mean(axis=0))
+    match = gallery.search(middle)[0]
     assert match.person == Person("ada", "Ada")
     assert match.similarity == pytest.approx(1) and match.similarity <= 1
     assert match.margin == 2.0
 
 
 @pytest.mark.parametrize("counts", [(1, 1), (40, 1), (1, 40, 2), (3, 3, 3, 3), (100, 100, 1)])
-def test_search_equals_the_plain_search_over_all(counts: tuple[int, ...]) -> None:
+def test_search_equals_the_plain_search_over_the_middles(counts: tuple[int, ...]) -> None:
     owners = [f"p{person}" for person, count in enumerate(counts) for _ in range(count)]
     vectors, queries = unit(len(owners)), unit(50, seed=1)
     gallery = Gallery(D)
     gallery.apply(changes(1, owners, vectors))
+    assert gallery.templates == len(owners)
+    assert gallery.comparisons == pytest.approx(sum(count**0.5 for count in counts))
     for query, match in zip(queries, gallery.search(queries), strict=True):
-        best = dict.fromkeys(owners, -2.0)
-        for owner, similarity in zip(owners, vectors @ query, strict=True):
-            best[owner] = max(best[owner], float(similarity))
-        first, second = sorted(best, key=best.__getitem__, reverse=True)[:2]
+        similarities = {}
+        for person in dict.fromkeys(owners):
+            middle = vectors[[owner == person for owner in owners]].sum(axis=0)
+            similarities[person] = float(middle @ query / np.linalg.norm(middle))
+        first, second = sorted(similarities, key=similarities.__getitem__, reverse=True)[:2]
         assert match.person is not None and match.person.id == first
-        assert match.similarity == pytest.approx(best[first], abs=1e-5)
-        assert match.margin == pytest.approx(best[first] - best[second], abs=1e-5)
+        assert match.similarity == pytest.approx(similarities[first], abs=1e-5)
+        assert match.margin == pytest.approx(similarities[first] - similarities[second], abs=1e-5)
 
 
 def test_two_persons_with_one_face_have_no_margin() -> None:
@@ -80,6 +84,16 @@ def test_changes_touch_only_those_who_changed() -> None:
     assert found[2].person == Person("ben", "Ben") and found[2].similarity == pytest.approx(1)
     assert found[3].person == Person("ada", "Ada") and found[3].similarity == pytest.approx(1)
     assert found[0].similarity < 0.99 and found[1].similarity < 0.99
+
+
+def test_the_middle_follows_when_one_of_several_templates_goes() -> None:
+    gallery = Gallery(D)
+    vectors = np.eye(D, dtype=np.float32)[:3]
+    gallery.apply(changes(1, ["ada", "ada", "ben"], vectors))
+    assert gallery.search(vectors[:1])[0].similarity == pytest.approx(2**-0.5)
+    gallery.apply(changes(2, ["ada"], vectors[:1]))
+    assert (gallery.templates, gallery.comparisons) == (2, 2)
+    assert gallery.search(vectors[:1])[0].similarity == pytest.approx(1)
 
 
 def test_rights_follow() -> None:
