@@ -199,7 +199,7 @@ class CameraPipeline:
             for shot in shots:
                 self._visits.note(shot.track, Reason.GALLERY_STALE)
             return
-        threshold = self._nets.embedder.threshold(gallery.templates, gallery.target_fpir)
+        threshold = self._nets.embedder.threshold(gallery.comparisons, gallery.target_fpir)
         with self.stages.measure("embed"):
             vectors = self._nets.embedder.embed([shot.crop for shot in shots])
             matches = gallery.search(vectors)
