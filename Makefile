@@ -12,9 +12,9 @@ TORCH ?=
 demo: .venv/.runtime
 	$(BIN)/cardea demo
 
-# Two at a time: most tests wait for a server, a camera or a fault to be noticed.
+# Three at a time on two cores: most tests wait for a server, a camera or a fault to be noticed.
 test: .venv/.dev $(AXE)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Leaves the best pictures of the dashboard in examples/screens.
 screenshots: .venv/.dev
