@@ -5,6 +5,7 @@ behind the old layer stays behind the chain. Stride, padding and dilation are wh
 last factor alone: in front of a zero padding it would be wrong at the borders.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self, TypeVar, cast
 
@@ -24,7 +25,7 @@ Plain = TypeVar("Plain", nn.Conv2d, nn.Linear)
 PLAIN = (nn.Conv2d, SameConv, nn.Linear)  # exactly these: another subclass may do more than multiply by its weight
 
 
-class Factorised(nn.Module):
+class Factorised(nn.Module, ABC):
     """A chain of factors; `from_conv` and `to_dense` lead from a dense layer to it and back."""
 
     form: ClassVar[str]  # of its edits
@@ -44,13 +45,13 @@ class Factorised(nn.Module):
         self.ranks = tuple(ranks)
         self._build(layer)
 
+    @abstractmethod
     def _build(self, layer: Dense) -> None:
         """Make the factors, whose ranks are set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_dense(self) -> Dense:
         """Return the layer that the chain equals."""
-        raise NotImplementedError
 
     @property
     def bias(self) -> Tensor | None:

@@ -5,6 +5,7 @@ larger than the layer can have, and a layer whose weights or multiply-adds would
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -68,11 +69,12 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(ABC):
     """How ranks are chosen; fields are what a run file may set."""
 
     forms: ClassVar[tuple[str, ...]] = ("tucker2", "pair")  # whose errors it can tell beforehand
 
+    @abstractmethod
     def choose(self, candidates: Sequence[Candidate], others: int) -> list[Ranks | None]:
         """Return the ranks of each layer, none for a layer that stays.
 
@@ -80,16 +82,24 @@ class Rule:
             candidates: the layers.
             others: multiply-adds of the rest of the net.
         """
-        wanted = [self.wanted(candidate) for candidate in candidates]
-        return [one and candidate.smaller(one) for one, candidate in zip(wanted, candidates, strict=True)]
-
-    def wanted(self, candidate: Candidate) -> Ranks | None:
-        """Return the ranks of one layer, which it may be unable to have."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut(Rule):
+class LayerRule(Rule):
+    """A rule that looks at each layer by itself."""
+
+    def choose(self, candidates: Sequence[Candidate], others: int) -> list[Ranks | None]:
+        """See `Rule.choose`."""
+        wanted = [self.wanted(candidate) for candidate in candidates]
+        return [one and candidate.smaller(one) for one, candidate in zip(wanted, candidates, strict=True)]
+
+    @abstractmethod
+    def wanted(self, candidate: Candidate) -> Ranks | None:
+        """Return the ranks of one layer, which it may be unable to have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut(LayerRule):
     """The largest rank at which a layer costs at most 1 / `times` of what it does now.
 
     Of Tucker-2 the ranks have the ratio max(.8 out / in, 1), as the published code of MUSCO has it, unless one of them
@@ -126,7 +136,7 @@ class Cut(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeakenedEvidence(Rule):
+class WeakenedEvidence(LayerRule):
     """Rw = R - w (R - Re) of each rank R, where Re of it is more than noise by EVBMF (Gusak et al. 2019, MUSCO).
 
     A rank below `smallest` stays. A layer in which nothing is more than noise stays whole: there is no evidence of what
@@ -157,7 +167,7 @@ class WeakenedEvidence(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Energy(Rule):
+class Energy(LayerRule):
     """The cheapest ranks that surely keep this share of a weight's squared norm."""
 
     keep: float = 0.95
@@ -172,7 +182,7 @@ class Energy(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Error(Rule):
+class Error(LayerRule):
     """The cheapest ranks whose relative error ||found - W|| / ||W|| is surely no larger."""
 
     largest: float = 0.2
