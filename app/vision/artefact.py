@@ -63,20 +63,26 @@ class Artefact:
         if actual != expected:
             raise ArtefactError(f"{self.folder.name}/{name} has hash {actual[:12]}, its card says {expected[:12]}")
 
-    def open(self, name: str) -> "Net":
-        """Open one ONNX file of this artefact for one thread per call."""
-        return Net(self.folder / name)
+    def open(self, name: str, one_shape: bool = False) -> "Net":
+        """Open one ONNX file of this artefact for one thread per call; see `Net`."""
+        return Net(self.folder / name, one_shape)
 
 
 class Net:
     """An ONNX Runtime session; any number of threads may call it at once, each call uses one core."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, one_shape: bool = False) -> None:
+        """Open it.
+
+        Args:
+            one_shape: all batches will have one shape, so the memory of a call may be kept for the next one. Else the
+                largest batch ever seen would stay resident.
+        """
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        options.enable_cpu_mem_arena = False  # else the largest batch ever seen stays resident
+        options.enable_cpu_mem_arena = one_shape
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self.outputs = [output.name for output in self._session.get_outputs()]

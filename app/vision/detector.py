@@ -10,6 +10,7 @@ smoothed; the gate never does, for it learns the noise. The card also names the 
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from app.errors import ArtefactError
@@ -65,9 +66,9 @@ class Detector:
             raise ArtefactError(f"{artefact.card.name}: the card describes no detector ({error!r})") from error
         if self.gate_stem not in ("half", "cut"):
             raise ArtefactError(f"{artefact.card.name}: gate_stem is {self.gate_stem!r}, not half or cut")
-        self._stem = artefact.open(stem)
-        self._tail = artefact.open(tail)
-        self._half_stem = artefact.open(half_stem) if half_stem else None
+        self._stem = artefact.open(stem, one_shape=True)
+        self._tail = artefact.open(tail, one_shape=True)
+        self._half_stem = artefact.open(half_stem, one_shape=True) if half_stem else None
 
     @property
     def id(self) -> str:
@@ -113,7 +114,10 @@ def _size(value: list[int]) -> tuple[int, int]:
 
 def _blob(image: Image) -> Array:
     """Return a BGR picture (H, W, 3) as a batch (1, 3, H, W) of float32 0..255."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+    batch = np.empty((1, 3, *image.shape[:2]), np.float32)
+    for plane, values in zip(batch[0], cv2.split(image), strict=True):  # half the time of a transposition
+        plane[:] = values
+    return batch
 
 
 def _sigmoid(logits: Array) -> Array:

@@ -1,7 +1,7 @@
 """When the teachers are believed. Pure rules on what they found in one picture.
 
 A face is believed when YuNet finds it at two scales, or YuNet and CenterFace find it (IoU of at least .5). A person is
-believed when the detector is sure of it on the whole picture, when two of its looks find it, or when one does and a
+believed when the best person net is sure of it on the whole picture, when two looks find it, or when one does and a
 believed face is where the head belongs. Every other find is doubtful, and where somebody's face is but no person was
 found the body is doubtful: nothing is learnt there. Marks that a picture came with are kept. Where its source says that
 all of a category are marked, a believed find that is not marked is doubtful, and doubtful ones are mistakes; else
@@ -113,7 +113,7 @@ def believed_persons(looks: Sequence[Detections], faces: Array) -> Believed:
     """Decide on persons.
 
     Args:
-        looks: the whole picture's first, then those of its parts.
+        looks: the best net's of the whole picture first, then all others.
         faces: (f, 4) believed faces.
     """
     views = np.repeat(np.arange(len(looks)), [len(found) for found in looks])

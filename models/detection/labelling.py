@@ -97,7 +97,7 @@ def _named(teachers: Teachers) -> dict[str, str]:
     """Return by what the pictures are labelled, rules included."""
     rules = b"".join((Path(__file__).parent / name).read_bytes() for name in ("agreement.py", "teachers.py"))
     return {
-        "person": teachers.person_card,
+        "person": teachers.person_nets,
         "face": Artefact(SHIPPED / FINDER.name).card.id,
         "second_face": SOURCE.member_sha256,
         "rules": hashlib.sha256(rules).hexdigest(),

