@@ -1,13 +1,12 @@
-"""`cardea models export`: turns a trained run into an artefact, or one net of it into its file."""
+"""`cardea models export`: turns a trained run into the files of its net, with what is known of them."""
 
 import argparse
 from pathlib import Path
 
 from models.calibration import calibration_pictures
 from models.commands import add_cache, add_sets, say
-from models.detection.export import export
+from models.detection.export import export_detector
 from models.detection.gate_stem_export import export_gate_stem
-from models.detection.lean_export import export_persons
 from models.recognition.export import ACTIVATIONS, export_embedder
 from models.run import Plan
 from models.training import TASKS
@@ -28,13 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
         folders = arguments.sets or [arguments.cache / TASKS[task].sets]
         difference = export_embedder(arguments.run, arguments.out, folders)
         say(f"cosine of each face's vectors by torch and ONNX: at least {1 - difference:.6f}")
-    elif task == "persons":
-        difference = export_persons(arguments.run, arguments.out, calibration_pictures(arguments.cache))
-        say(f"ONNX differs from torch by {difference:.1e} of the largest value")
     elif task == "gate_stem":
         difference = export_gate_stem(arguments.run, arguments.out, calibration_pictures(arguments.cache))
         say(f"ONNX differs from torch by {difference:.1e} of the largest feature")
     else:
-        export(arguments.run, arguments.out, calibration_pictures(arguments.cache), say)
+        difference = export_detector(arguments.run, arguments.out, calibration_pictures(arguments.cache))
+        say(f"ONNX differs from torch by {difference:.1e} of the largest value")
     say(f"{arguments.out}: exported")
     return 0

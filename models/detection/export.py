@@ -1,8 +1,10 @@
-"""Turns a trained run into an artefact: stem and tail in both precisions, their card, and the proof that they agree."""
+"""Turns a trained detector into its float ONNX files, stem and tail, and proves that they agree with the net.
+
+A card lies beside them, so that they can be measured before they are shipped (`evaluate detection --detector folder:`).
+"""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,158 +12,115 @@ import numpy as np
 import torch
 
 from app.errors import SetupError
-from app.types import Array, Image
+from app.types import Image
 from app.vision.runtime import ort
-from models.detection.finding import OVERLAPS
-from models.detection.onnx_writer import stem_model, tail_model
-from models.detection.priors import VARIANCES, face_priors, person_priors
-from models.measured import compact_json
-from models.nets.early_exit import HEIGHT, WIDTH, EarlyExitDetector, gate_features
-from models.nets.ssdlite import STEM_CHANNELS, STEM_STRIDE
+from models.detection.onnx_writer import expanded, face_branch, finished_block, heads, layer, trunk
+from models.detection.priors import face_priors
+from models.measured import Measurement, compact_json, record
+from models.nets.blocks import InvertedResidual
+from models.nets.face_branch import LeanWithFaces
+from models.nets.ssdlite import STEM_CHANNELS, STEM_STRIDE, SSDLite
 from models.pictures import as_batch, shrunk
-from models.precisions import FEATURES, STEM, TAIL, TWINS
-from models.quantise import calibrate, float_convolutions, quantised
+from models.precisions import STEM, TAIL
 from models.run import Plan, load
-from models.starter.build import LICENCE
+from models.starter.graph import Graph, Map
+from models.starter.person import PARAMETERS, SIDE
+from models.starter.recipes import LEAN_DETECTOR
+from models.training.detector import HELD, detector
 
-NAME = "detector-early-exit"
+PIXEL = 2 / 255  # of a pixel's value, as the starter takes it from -1 to 1
 TOLERANCE = 1e-4  # share of an output's largest value by which ONNX may differ from torch
-COMPARED = 16  # pictures that show it
-SCORE_FLOOR = 0.3
-TRAINING_DATA = (
-    "The sets {sets}: their own boxes, and those that the shipped nets and CenterFace agree on. The run started from: "
-    "{start}; the starter net, which may have taught too, is of PASCAL VOC 2007 and 2012 and COCO. The pictures show "
-    "people from the web and from cameras under many terms; check yours."
-)
 
 
-def export(run: Path, folder: Path, pictures: Iterable[Image], say: Callable[[str], None]) -> None:
-    """Write the artefact of a run's best weights into `folder`.
+def export_detector(run: Path, folder: Path, pictures: Iterable[Image]) -> float:
+    """Write ``stem.onnx`` and ``tail.onnx`` of a run's best weights into `folder`; return by how much they differ.
+
+    What is known of them goes into a measurement beside them, for the card of the artefact that they become part of.
 
     Args:
-        run: folder of a run of the task ``detector``.
+        run: folder of a run of the task ``persons`` or ``detector``.
         folder: made when it does not exist.
-        pictures: a hundred varied ones to calibrate the 8-bit nets on, none of a test set.
-        say: told about progress.
+        pictures: BGR (H, W, 3) of any size, on which net and files are compared.
 
     Raises:
-        SetupError: the run has no weights, is one of another task, or the ONNX files disagree with the net or would
-            not run on integers.
+        SetupError: the run has no weights, or the files disagree with the net.
     """
-    plan = Plan.read(run / "run.toml")
-    if plan.task != "detector":
-        raise SetupError(f"{run.name} trains a {plan.task}; export a run of the task detector")
-    state = load(run / "best.pt")
-    net = EarlyExitDetector()
+    net, state, shown = detector(Plan.read(run / "run.toml").task), load(run / "best.pt"), list(pictures)
     net.load_state_dict(state["net"])
     nets = written(net.eval())
-    known = list(pictures)
-    difference = disagreement(net, nets, known[:COMPARED])
-    say(f"ONNX differs from torch by {difference:.1e} of the largest value")
+    difference = disagreement(net, nets, shown)
     if difference > TOLERANCE:
         raise SetupError(f"the ONNX files of {run.name} differ from the net by {difference:.1e}, over {TOLERANCE}")
-    files = nets | {TWINS[TAIL]: integer_tail(nets, known)}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
+    for name, content in nets.items():
         (folder / name).write_bytes(content)
-    (folder / "LICENSE.txt").write_text(LICENCE.read_text().format(copyright="2018 cftang; 2026 the Cardea authors"))
     figures = [
-        _figure("outputs, torch against ONNX, share of the largest value", difference, COMPARED, "pictures"),
-        _figure("mean average precision in validation, the figure that chose the weights", state["score"], 1, "run"),
+        {
+            "what": "outputs, torch against ONNX, share of the largest value",
+            "value": float(f"{difference:.3g}"),
+            "n": len(shown),
+            "of": "pictures",
+        },
+        {
+            "what": f"average precision in validation, which chose step {state['step']} of {run.name}",
+            "value": round(float(state["score"]), 4),
+            "n": HELD,
+            "of": "pictures at most",
+        },
     ]
-    (folder / "card.json").write_text(compact_json(card(files, plan, int(state["step"]), figures)))
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in nets.items()}
+    record(LEAN_DETECTOR, hashes, "export", Measurement("cardea models export", figures), folder)
+    (folder / "card.json").write_text(compact_json(card(run.name, hashes, isinstance(net, LeanWithFaces))))
+    return difference
 
 
-def written(net: EarlyExitDetector) -> dict[str, bytes]:
-    """Return the float ONNX files of a net in evaluation mode, by name."""
-    rows, columns = HEIGHT // STEM_STRIDE, WIDTH // STEM_STRIDE
+def card(name: str, hashes: dict[str, str], faces: bool) -> dict[str, Any]:
+    """Return what the float nets of a run need to be run and measured."""
+    found = {"face_anchors": face_priors(SIDE, SIDE).parameters()} if faces else {}
     return {
-        STEM: stem_model(net.stem, WIDTH, HEIGHT),
-        TAIL: tail_model(net.tail, STEM_CHANNELS, rows, columns),
-    }
-
-
-def disagreement(net: EarlyExitDetector, nets: dict[str, bytes], pictures: Sequence[Image]) -> float:
-    """Return by how much the ONNX files differ from the net at most, as a share of each output's largest value.
-
-    The gate's features are among the outputs.
-    """
-    (stem, tail), worst = (_opened(nets[name]) for name in (STEM, TAIL)), 0.0
-    for picture in pictures:
-        batch = _batch(picture)
-        with torch.no_grad():
-            cells = net.stem(torch.from_numpy(batch))
-            expected = [value.numpy() for value in (gate_features(cells), *net.tail(cells))]
-        features, seen = stem.run([FEATURES, "map"], {"image": batch})
-        for mine, theirs in zip([features, *tail.run(None, {"map": seen})], expected, strict=True):
-            worst = max(worst, float(np.abs(mine - theirs).max() / np.abs(theirs).max()))
-    return worst
-
-
-def integer_tail(nets: dict[str, bytes], pictures: Iterable[Image]) -> bytes:
-    """Return the tail in 8 bits, calibrated on pictures of any size.
-
-    Raises:
-        SetupError: ONNX Runtime would run a part of it in floats.
-    """
-    tail = quantised(nets[TAIL], calibrate(nets[TAIL], maps(nets, pictures)))
-    if left := float_convolutions(tail):
-        raise SetupError(f"the 8-bit tail would run {', '.join(left)} in floats")
-    return tail
-
-
-def maps(nets: dict[str, bytes], pictures: Iterable[Image]) -> Iterator[Array]:
-    """Yield the stem's map (1, 24, h / 4, w / 4) of pictures of any size."""
-    stem = _opened(nets[STEM])
-    for picture in pictures:
-        yield stem.run(["map"], {"image": _batch(picture)})[0]
-
-
-def card(files: dict[str, bytes], plan: Plan, step: int, figures: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what is known about the net; `parameters` is what the runtime reads."""
-    return {
-        "name": NAME,
+        "name": name,
         "version": "1",
         "role": "detector",
-        "files": {
-            name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-            for name, content in sorted(files.items())
-        },
-        "input": {"colour": "BGR", "layout": "NCHW", "range": [0, 255], "size": [WIDTH, HEIGHT]},
-        "outputs": {
-            "stem": "map (1, 24, 60, 80) for the tail; features (1, 24, 15, 20), its 4x4 averages, for the gate",
-            "tail": "box_codes (1, 1554, 4) as ty tx th tw, person_logit (1, 1554); face_codes (1, 3160, 4), "
-            "face_logit (1, 3160), face_points (1, 3160, 10) as x y of eye left, eye right, nose, mouth left, right",
-        },
-        "parameters": {
-            "anchors": person_priors(WIDTH, HEIGHT).parameters(),
-            "face_anchors": face_priors(WIDTH, HEIGHT).parameters(),
-            "variances": list(VARIANCES),
-            "score_floor": SCORE_FLOOR,
-            "nms_iou": OVERLAPS["person"],
-            "face_nms_iou": OVERLAPS["face"],
-            "gate_stem": "cut",
-            "precisions": {
-                "fp32": {"stem": STEM, "tail": TAIL},
-                "int8": {"stem": STEM, "tail": TWINS[TAIL]},  # the stem takes no longer in float
-            },
-        },
-        "licence": "MIT",
-        "training_data": TRAINING_DATA.format(sets=", ".join(plan.sets), start=", ".join(plan.start) or "chance"),
-        "training": {"start": plan.start, "sets": plan.sets, "seed": plan.seed, "steps": step},
-        "figures": figures,
+        "files": {file: {"sha256": sha256} for file, sha256 in hashes.items()},
+        "input": {"size": [SIDE, SIDE]},
+        "parameters": PARAMETERS | found | {"gate_stem": "cut", "precisions": {"fp32": {"stem": STEM, "tail": TAIL}}},
     }
 
 
-def _figure(what: str, value: float, n: int, of: str) -> dict[str, Any]:
-    date = datetime.now(UTC).date().isoformat()
-    return {"what": what, "value": float(f"{value:.3g}"), "n": n, "of": of, "command": "models export", "date": date}
+def written(net: SSDLite) -> dict[str, bytes]:
+    """Return the float ONNX files of a net in evaluation mode, by name."""
+    stem = Graph("lean stem", {"image": [1, 3, SIDE, SIDE]})
+    centred = stem.node("Add", "image", stem.constant(np.float32(-1 / PIXEL)))  # zeros are grey, as padding is
+    cells = layer(stem, Map(centred, 3, SIDE, SIDE), net.stem.first, scale=PIXEL)
+    for block in net.stem.blocks:
+        assert isinstance(block, InvertedResidual)
+        cells = finished_block(stem, cells, expanded(stem, cells, block), block)
+    stem.node("Identity", cells.name, output="map")
+    rows = columns = -(-SIDE // STEM_STRIDE)
+    shape: list[int | str] = [1, STEM_CHANNELS, rows, columns]
+    return {STEM: stem.model({"map": shape}), TAIL: _tail(net, shape, Map("map", STEM_CHANNELS, rows, columns))}
 
 
-def _batch(picture: Image) -> Array:
-    """Return a picture (H, W, 3) of any size as the stem's input (1, 3, h, w)."""
-    return as_batch(shrunk(picture, WIDTH, HEIGHT))
+def _tail(net: SSDLite, shape: list[int | str], cells: Map) -> bytes:
+    tail = Graph("lean tail", {"map": shape})
+    maps, ends = trunk(tail, cells, net.trunk)
+    priors = heads(tail, maps, net.persons)
+    outputs: dict[str, list[int | str]] = {"box_codes": [1, priors, 4], "person_logit": [1, priors]}
+    if isinstance(net, LeanWithFaces):
+        faces = face_branch(tail, ends, net.faces)
+        outputs |= {"face_codes": [1, faces, 4], "face_logit": [1, faces], "face_points": [1, faces, 10]}
+    return tail.model(outputs)
 
 
-def _opened(model: bytes) -> ort.InferenceSession:
-    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+def disagreement(net: SSDLite, nets: dict[str, bytes], pictures: Sequence[Image]) -> float:
+    """Return by how much the ONNX files differ from the net at most, as a share of each output's largest value."""
+    stem, tail = (ort.InferenceSession(nets[name], providers=["CPUExecutionProvider"]) for name in (STEM, TAIL))
+    worst = 0.0
+    for picture in pictures:
+        batch = as_batch(shrunk(picture, SIDE, SIDE))
+        with torch.no_grad():
+            expected = [value.numpy() for value in net(torch.from_numpy(batch))]
+        (cells,) = stem.run(["map"], {"image": batch})
+        for mine, theirs in zip(tail.run(None, {"map": cells}), expected, strict=True):
+            worst = max(worst, float(np.abs(mine - theirs).max() / np.abs(theirs).max()))
+    return worst

@@ -1,4 +1,4 @@
-"""Writes the early-exit detector as ONNX, block by block, batch normalisation folded into the convolutions.
+"""Writes detectors as ONNX, block by block, batch normalisation folded into the convolutions.
 
 torch's own exporter pads in nodes of their own in front of each strided convolution, which in eight bits cost more than
 the convolutions; here the pads belong to the convolution. The same net always gives the same bytes.
@@ -11,44 +11,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from models.nets.blocks import Convolution, InvertedResidual, Predictor, Squeeze
-from models.nets.early_exit import GATE_CELLS, FaceBranch, FacePredictor, PatchStem, Tail
+from models.nets.face_branch import FaceBranch, FacePredictor
 from models.nets.ssdlite import BRANCH_BLOCK, ENDS, FIRST_BLOCK, Heads, Trunk
 from models.starter.graph import Graph, Map
-
-
-def stem_model(stem: PatchStem, width: int, height: int) -> bytes:
-    """Return the stem for pictures of this size: ``map`` for the tail and ``features`` for the gate."""
-    graph = Graph("early-exit stem", {"image": [1, 3, height, width]})
-    cells = layer(graph, Map("image", 3, height, width), stem.first, scale=1 / 128)
-    cells = finished_block(graph, cells, cells, stem.block)
-    graph.node("Identity", cells.name, output="map")
-    # Averages by a convolution: the runtime's own pooling takes a fifth of the stem's time.
-    kernel = np.full((cells.channels, 1, GATE_CELLS, GATE_CELLS), GATE_CELLS**-2, np.float32)
-    sides = [GATE_CELLS, GATE_CELLS]
-    kernels = graph.constant(kernel)
-    graph.node("Conv", cells.name, kernels, output="features", kernel_shape=sides, strides=sides, group=cells.channels)
-    return graph.model(
-        {
-            "map": [1, cells.channels, cells.rows, cells.columns],
-            "features": [1, cells.channels, cells.rows // GATE_CELLS, cells.columns // GATE_CELLS],
-        }
-    )
-
-
-def tail_model(tail: Tail, channels: int, rows: int, columns: int) -> bytes:
-    """Return the tail for a stem's map of this shape: codes and logits of persons; those of faces, and points."""
-    graph = Graph("early-exit tail", {"map": [1, channels, rows, columns]})
-    maps, ends = trunk(graph, Map("map", channels, rows, columns), tail.trunk)
-    persons, faces = heads(graph, maps, tail.persons), face_branch(graph, ends, tail.faces)
-    return graph.model(
-        {
-            "box_codes": [1, persons, 4],
-            "person_logit": [1, persons],
-            "face_codes": [1, faces, 4],
-            "face_logit": [1, faces],
-            "face_points": [1, faces, 10],
-        }
-    )
 
 
 def layer(graph: Graph, source: Map, module: Convolution, scale: float = 1.0) -> Map:

@@ -1,4 +1,4 @@
-"""Trained nets that label pictures: the starter, maybe YOLOX as a second person net, and two face nets of different make.
+"""Trained nets that label pictures: the starter and maybe YOLOX for persons, two nets of different make for faces.
 
 Some look several times: YuNet at several scales, the starter at the whole picture and at parts of it, for it sees
 everything at 300x300 pixels. YOLOX finds far more persons; where it is at hand its look comes first. Finds that depend

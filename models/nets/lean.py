@@ -1,17 +1,18 @@
 """The lean person detector: the starter net with fewer channels inside, and more of them gone where pixels are many.
 
 Maps between blocks and the priors stay the starter's, so it can teach without labels. Inside its blocks the stem keeps
-a third of the channels and the trunk two thirds, the first and the last convolution half of their own: those that the
-starter's own weights use most (after Li et al. 2017, Pruning Filters for Efficient ConvNets).
+a third of the channels and the trunk half, two thirds where the first map of the SSD branches off, the first
+convolution half of its own and the last one three tenths: those that the starter's own weights use most (after Li et
+al. 2017, Pruning Filters for Efficient ConvNets).
 """
 
 import torch
 from torch import Tensor, nn
 
 from models.nets.blocks import Convolution, InvertedResidual, Predictor
-from models.nets.ssdlite import SSDLite, Widths
+from models.nets.ssdlite import BRANCH_BLOCK, SSDLite, Widths
 
-LEAN = Widths(first=16, stem_expansion=2, expansion=4, last=640)
+LEAN = Widths(first=16, stem_expansion=2, expansion=3, branch=4, last=384)
 
 
 def narrowed(starter: SSDLite, wide: Widths = LEAN) -> SSDLite:
@@ -26,8 +27,7 @@ def narrowed(starter: SSDLite, wide: Widths = LEAN) -> SSDLite:
         assert isinstance(stem, InvertedResidual)
         first = _largest(_sent(stem.depthwise) * _read(stem.project), wide.first)
         _copy(net.stem.first, starter.stem.first, outputs=first)
-        for mine, theirs in zip(_blocks(net), _blocks(starter), strict=True):
-            _narrow_block(mine, theirs, first)
+        rows = [_narrow_block(*pair, first) for pair in zip(_blocks(net), _blocks(starter), strict=True)]
         extra, source = net.trunk.extras[0], starter.trunk.extras[0]
         assert isinstance(extra, nn.Sequential) and isinstance(source, nn.Sequential)
         last = _largest(_sent(starter.trunk.last) * _read(source[0]), wide.last)
@@ -37,7 +37,7 @@ def narrowed(starter: SSDLite, wide: Widths = LEAN) -> SSDLite:
             _copy(extra[part], source[part])
         for one, other in zip(net.trunk.extras[1:], starter.trunk.extras[1:], strict=True):
             one.load_state_dict(other.state_dict())
-        _narrow_heads(net, starter, last)
+        _narrow_heads(net, starter, (rows[BRANCH_BLOCK], last))
     return net
 
 
@@ -45,8 +45,8 @@ def _blocks(net: SSDLite) -> list[nn.Module]:
     return [*net.stem.blocks, *net.trunk.blocks]
 
 
-def _narrow_block(mine: nn.Module, theirs: nn.Module, first: Tensor) -> None:
-    """Narrow a block inside; one without an expansion has the channels of the first convolution there."""
+def _narrow_block(mine: nn.Module, theirs: nn.Module, first: Tensor) -> Tensor:
+    """Narrow a block inside, where one without an expansion has the channels of the first convolution; return which."""
     assert isinstance(mine, InvertedResidual) and isinstance(theirs, InvertedResidual)
     kept = first
     if isinstance(mine.expand, Convolution):
@@ -54,14 +54,16 @@ def _narrow_block(mine: nn.Module, theirs: nn.Module, first: Tensor) -> None:
         _copy(mine.expand, theirs.expand, outputs=kept)
     _copy(mine.depthwise, theirs.depthwise, outputs=kept)
     _copy(mine.project, theirs.project, inputs=kept)
+    return kept
 
 
-def _narrow_heads(net: SSDLite, starter: SSDLite, last: Tensor) -> None:
-    """Copy the predictors; those of the second map read the last convolution."""
+def _narrow_heads(net: SSDLite, starter: SSDLite, narrow: tuple[Tensor, ...]) -> None:
+    """Copy the predictors, those of the first maps for the channels that are left there."""
     for mine, theirs in ((net.persons.codes, starter.persons.codes), (net.persons.logits, starter.persons.logits)):
         for level, (predictor, source) in enumerate(zip(mine, theirs, strict=True)):
             assert isinstance(predictor, Predictor) and isinstance(source, Predictor)
-            rows = last if level == 1 else torch.arange(source.depthwise.conv.out_channels)
+            every = torch.arange(source.depthwise.conv.out_channels)
+            rows = narrow[level] if level < len(narrow) else every
             _copy(predictor.depthwise, source.depthwise, outputs=rows)
             values = source.pointwise.state_dict()
             predictor.pointwise.load_state_dict(values | {"weight": values["weight"][:, rows]})

@@ -18,7 +18,6 @@ STEM_CHANNELS, STEM_STRIDE = 24, 4  # of the map between stem and trunk
 FIRST_BLOCK = 3  # behind the stem
 BRANCH_BLOCK = 13  # the first SSD map is the expansion of this block
 ENDS = (5, 12, 16)  # last blocks of strides 8, 16 and 32
-BRANCH_EXPANSION = 6
 STAGES = (  # blocks behind the stem: outputs, blocks, stride of the first
     (32, 3, 2),
     (64, 4, 2),
@@ -36,7 +35,8 @@ class Widths:
 
     first: int = 32  # channels of the first convolution
     stem_expansion: int = 6
-    expansion: int = 6  # of all the trunk's blocks but the one that the first map branches off from
+    expansion: int = 6  # of all the trunk's blocks but ...
+    branch: int = 6  # ... the one that the first map branches off from
     last: int = 1280  # channels of the last convolution
 
 
@@ -71,13 +71,13 @@ class Trunk(nn.Module):
         for outputs, count, stride in STAGES:
             for index in range(count):
                 branches = len(self.blocks) + FIRST_BLOCK == BRANCH_BLOCK
-                expansion = BRANCH_EXPANSION if branches else wide.expansion
+                expansion = wide.branch if branches else wide.expansion
                 self.blocks.append(InvertedResidual(channels, outputs, expansion, stride if index == 0 else 1))
                 channels = outputs
         self.last = Convolution(channels, wide.last)
         widths = (wide.last, *EXTRAS)
         self.extras = nn.ModuleList(Squeeze(*pair) for pair in itertools.pairwise(widths))
-        self.widths = (STAGES[2][0] * BRANCH_EXPANSION, *widths)  # channels of the six maps
+        self.widths = (STAGES[2][0] * wide.branch, *widths)  # channels of the six maps
 
     def forward(self, cells: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return the SSD maps, strides 16, 32, 64 ..., and the ends of strides 8, 16 and 32 for a finer branch.

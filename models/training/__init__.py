@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from app.vision.faces import CROP
-from models.nets.early_exit import HEIGHT, WIDTH
 from models.starter.person import HALF_SIDE, SIDE
 
 
@@ -22,11 +21,10 @@ FACES = ("face", "face_boxes", "face_points")
 TAUGHT = ("maps", "imitation", "imitation_boxes")  # terms that the starter is asked for
 
 TASKS = {  # by the name in a run file
-    "stem": Kind("models.training.stem", (WIDTH, HEIGHT), ("map",)),
     "gate_stem": Kind("models.training.gate_stem", (HALF_SIDE, HALF_SIDE), ("features", "direction")),
     "embedder": Kind("models.training.embedder", (CROP, CROP), ("cosine",), "faces"),
     "embedder_relu": Kind("models.training.embedder_relu", (CROP, CROP), ("cosine", "maps"), "faces"),
     "embedder_integer": Kind("models.training.embedder_integer", (CROP, CROP), ("cosine",), "faces"),
-    "persons": Kind("models.training.persons", (SIDE, SIDE), (*TAUGHT, *PERSONS)),
-    "detector": Kind("models.training.detector", (WIDTH, HEIGHT), (*TAUGHT, *PERSONS, *FACES)),
+    "persons": Kind("models.training.detector", (SIDE, SIDE), (*TAUGHT, *PERSONS)),
+    "detector": Kind("models.training.detector", (SIDE, SIDE), (*TAUGHT, *PERSONS, *FACES)),
 }

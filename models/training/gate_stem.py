@@ -4,19 +4,20 @@ The student sees the noise and the teacher does not (Vincent et al. 2008, denois
 where they are while a sensor flickers, and the gate can tell motion from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.detection.batches import Batch
+from models.detection.batches import Batch, Batches, held_samples, open_sources, shrunk_pictures
 from models.detection.losses import map_loss
 from models.nets.gate_stem import POOLED, GateStem
+from models.nets.starter_weights import load_starter
 from models.run import Plan
 from models.starter.person import HALF_SIDE
-from models.training.distilled import Distilled
+from models.training.device import device
 
 SIZE = (HALF_SIDE, HALF_SIDE)
 HELD = 200  # pictures that judge
@@ -24,14 +25,28 @@ SENSOR, LARGEST_SENSOR = 0.35, 25.0  # share of the pictures with additive noise
 SPECKLE, LARGEST_SPECKLE = 0.25, 0.3  # the same of noise that grows with the light, as a share of it
 
 
-class Task(Distilled):
+class Task:
     """Terms ``features``, 1 - the share of the teacher's variance explained, and ``direction``, 1 - the cosine."""
 
     def __init__(self, plan: Plan, runs: Path, cache: Path, folders: Sequence[Path]) -> None:
-        """See `Distilled`."""
+        """Make the student, open the teacher and the sets.
+
+        Raises:
+            SetupError: a set or the starter's package is missing.
+        """
         torch.manual_seed(plan.seed)
-        super().__init__(GateStem(), SIZE, HELD, plan, cache, folders)
+        self._device = device()
+        self.net: nn.Module = GateStem().to(self._device, memory_format=torch.channels_last)
+        teacher = load_starter(cache).stem.requires_grad_(False)
+        self._teacher = teacher.to(self._device, memory_format=torch.channels_last)
+        sources = open_sources(plan.sets, folders)
+        self._batches = Batches(sources, SIZE, plan.size, plan.batch, plan.seed)
+        self._held = shrunk_pictures(held_samples(sources, HELD), SIZE)  # (n, 3, h, w) uint8
         self._noise = torch.Generator().manual_seed(plan.seed)
+
+    def batches(self, first: int) -> Generator[Batch]:
+        """Yield batches from number `first` on."""
+        return self._batches.stream(first)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms."""

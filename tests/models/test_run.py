@@ -37,9 +37,9 @@ WRONG = {
     "a missing value": ("seed = 7\n", "", "seed"),
     "a word for a number": ("steps = 6", 'steps = "6"', "steps is '6'"),
     "no steps": ("steps = 6", "steps = 0", "steps, batch and validate_every"),
-    "an unknown task": ('"detector"', '"detecter"', "task is 'detecter', none of stem, "),
+    "an unknown task": ('"detector"', '"detecter"', "task is 'detecter', none of gate_stem, "),
     "an unknown loss": ("face_boxes", "face_box", "losses: face_box; the terms of a detector are maps, "),
-    "another task's losses": ('"detector"', '"stem"', "losses: person, "),
+    "another task's losses": ('"detector"', '"persons"', "losses: face, "),
     "a weight below 0": ("face_points = 0.2", "face_points = -0.2", "losses: a weight"),
     "no set": ("drawn = 1.0", "", "sets: one at least"),
     "sets of no weight": ("drawn = 1.0", "drawn = 0.0", "sets: one at least"),
@@ -50,7 +50,7 @@ WRONG = {
     ),
     "a window of three": ("[160, 120]", "[160, 120, 3]", r"window is \[160, 120, 3\], not"),
     "a window of words": ("[160, 120]", '["160", "120"]', "window is"),
-    "a window beyond the picture": ("[160, 120]", "[640, 480]", r"up to \[320, 240\]"),
+    "a window beyond the picture": ("[160, 120]", "[640, 480]", r"up to \[300, 300\]"),
 }
 
 

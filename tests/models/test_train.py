@@ -3,16 +3,13 @@
 import csv
 import importlib
 import itertools
-import json
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from fixtures_starter import take_or_skip
-from onnx import numpy_helper
 
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install torch")
 
@@ -22,10 +19,9 @@ from app.vision.detector import Detector  # noqa: E402
 from app.vision.picture import ArrayPicture  # noqa: E402
 from models.__main__ import main  # noqa: E402
 from models.detection.batches import Batch, Batches, open_sources  # noqa: E402
-from models.detection.export import TOLERANCE, disagreement, written  # noqa: E402
 from models.detection.matching import POSITIVE  # noqa: E402
-from models.nets.early_exit import EarlyExitDetector  # noqa: E402
-from models.precisions import FEATURES, STEM  # noqa: E402
+from models.detection.samples import CATEGORIES  # noqa: E402
+from models.evaluate.subjects import SplitNet  # noqa: E402
 from models.run import Plan, Run  # noqa: E402
 from models.starter.recipes import PERSON  # noqa: E402
 from models.training import TASKS  # noqa: E402
@@ -98,28 +94,14 @@ def test_the_smallest_run_trains_resumes_and_exports(drawn_sets: Path, tmp_path:
 
 def exported_equals_its_card(run: Path, out: Path, packages: Path) -> None:
     assert main(["export", str(run), "--out", str(out), "--cache", str(packages)]) == 0
-    card = json.loads((out / "card.json").read_text())
-    assert set(card["files"]) == {"stem.onnx", "tail.onnx", "tail.int8.onnx"}
-    assert "The sets drawn:" in card["training_data"] and card["training"]["sets"] == {"drawn": 1.0}
-    for precision, tail in (("fp32", "tail.onnx"), ("int8", "tail.int8.onnx")):
-        artefact = Artefact(out)
-        detector = Detector(artefact, precision=precision)
-        glance = detector.look(ArrayPicture(np.zeros((241, 321, 3), np.uint8)))
-        assert glance.features.shape == (24, 15, 20) and glance.cells is not None
-        assert len(detector.finish(glance).boxes) >= 0
-        outputs = artefact.open(tail).run(glance.cells)
-        assert [value.shape[1] for value in outputs] == [1554, 1554, 3160, 3160, 3160]
-
-
-def test_the_gates_features_are_compared_too() -> None:
-    net = EarlyExitDetector().eval()
-    nets, pictures = written(net), [np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)]
-    assert disagreement(net, nets, pictures) < TOLERANCE
-    stem = onnx.load_from_string(nets[STEM])
-    (pooling,) = (node for node in stem.graph.node if node.output[0] == FEATURES)
-    (kernel,) = (tensor for tensor in stem.graph.initializer if tensor.name == pooling.input[1])
-    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * np.float32(1.01), kernel.name))
-    assert disagreement(net, nets | {STEM: stem.SerializeToString()}, pictures) == pytest.approx(0.01, rel=0.01)
+    artefact = Artefact(out)  # verifies the files
+    assert set(artefact.card.files) == {"stem.onnx", "tail.onnx"} and artefact.card.name == "smallest"
+    detector = Detector(artefact, precision="fp32")
+    glance = detector.look(ArrayPicture(np.zeros((241, 321, 3), np.uint8)))
+    assert glance.features.shape == (24, 75, 75) and glance.cells is not None
+    assert len(detector.finish(glance).boxes) >= 0
+    for category in CATEGORIES:
+        assert len(SplitNet(artefact, category, "fp32").find(np.zeros((241, 321, 3), np.uint8), 0.5)) == 2
 
 
 @pytest.mark.parametrize("name", [name for name, kind in TASKS.items() if kind.sets == "sets"])
