@@ -130,6 +130,8 @@ def claim(session: Session, worker: str) -> frozenset[str]:
     # The lock may have waited for a rival. Whether the camera is still free is asked again by the next statement: only
     # that one sees what the rival wrote, its own entry among the workers too.
     seen = session.scalars(select(CameraRow.id).where(free).order_by(CameraRow.id).with_for_update()).all()
+    if not seen:
+        return frozenset()
     taken = sql_update(CameraRow).where(CameraRow.id.in_(seen), free)
     values = {"owner": worker, "owner_epoch": CameraRow.owner_epoch + 1}
     statement = taken.values(values).returning(CameraRow.id)

@@ -6,7 +6,7 @@ A crash between sending and striking off sends an event again, so the stream mus
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.store.engine import Store
@@ -14,6 +14,16 @@ from app.store.event_rows import to_event
 from app.store.events import HAS_SNAPSHOT
 from app.store.records import Backlog, OutboxRecord
 from app.store.tables import EventRow, Outbox, PersonRow
+
+
+# Made once: it is asked twice a second, and making it takes longer than the answer.
+WAITING = (
+    select(EventRow, PersonRow.name, HAS_SNAPSHOT)
+    .join(Outbox, Outbox.event_id == EventRow.id)
+    .outerjoin(PersonRow, PersonRow.id == EventRow.person_id)
+    .order_by(Outbox.position)
+    .limit(bindparam("limit"))
+)
 
 
 @contextmanager
@@ -43,14 +53,7 @@ def backlog(session: Session) -> Backlog:
 
 
 def _take(session: Session, limit: int) -> list[OutboxRecord]:
-    query = (
-        select(EventRow, PersonRow.name, HAS_SNAPSHOT)
-        .join(Outbox, Outbox.event_id == EventRow.id)
-        .outerjoin(PersonRow, PersonRow.id == EventRow.person_id)
-        .order_by(Outbox.position)
-        .limit(limit)
-    )
-    rows = session.execute(query)
+    rows = session.execute(WAITING, {"limit": limit})
     return [OutboxRecord(to_event(row, name), has_snapshot) for row, name, has_snapshot in rows]
 
 
