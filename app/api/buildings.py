@@ -25,6 +25,7 @@ from app.api.schemas import (
     page_of,
 )
 from app.api.services import Serving
+from app.fusion import counted
 from app.store import audit, buildings, galleries, records
 from app.store.records import BuildingFields, BuildingRecord, Scope
 from app.vision.embedder import Embedder
@@ -160,7 +161,7 @@ def update_building(
         check_if_match(if_match, present.revision)
         detail: dict[str, Any] = {"fields": sorted(changes)}
         if embedder is not None:
-            _check_known(embedder, galleries.size(session, building, embedder.card.id), body.target_fpir)
+            _check_known(embedder, galleries.sizes(session, building, embedder.card.id), body.target_fpir)
             detail["target_fpir"] = {"from": present.fields.target_fpir, "to": body.target_fpir}
         record = buildings.update(session, building, replace(present.fields, **changes), present.revision)
         audit.add(session, actor, "building.changed", building=building, target=building, detail=detail)
@@ -182,9 +183,9 @@ def delete_building(services: Serving, actor: Acting, building: BuildingId, if_m
         audit.add(session, actor, "building.deleted", building=building, target=building)
 
 
-def _check_known(embedder: Embedder, templates: int, target_fpir: float) -> None:
-    """Refuse a promise that nothing is known about."""
-    if not embedder.keeps(templates, target_fpir):
+def _check_known(embedder: Embedder, templates: list[int], target_fpir: float) -> None:
+    """Refuse a promise that nothing is known about, given how many templates each person has."""
+    if not embedder.keeps(counted(templates), target_fpir):
         known = embedder.most_templates(target_fpir)
-        detail = f"target_fpir: thresholds are known for {known} templates at so small a share; there are {templates}"
-        raise invalid("#/target_fpir", detail)
+        detail = f"target_fpir: thresholds are known for {known} people with a photo each at so small a share; there "
+        raise invalid("#/target_fpir", f"{detail}are {sum(templates)} photos of {len(templates)} people")

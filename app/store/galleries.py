@@ -68,10 +68,10 @@ def unknown(session: Session, building: str, embedder: str) -> list[str]:
     return list(session.scalars(query.order_by(PersonRow.name, PersonRow.id)))
 
 
-def size(session: Session, building: str, embedder: str) -> int:
-    """Return the number of templates of one net in a building."""
+def sizes(session: Session, building: str, embedder: str) -> list[int]:
+    """Return how many templates of one net each person of a building has who has any."""
     mine = select(func.count(Template.id)).where(Template.building_id == building, Template.embedder == embedder)
-    return session.scalar(mine) or 0
+    return list(session.scalars(mine.group_by(Template.person_id)))
 
 
 def templates_of(session: Session, building: str, person: str, embedder: str) -> Array:

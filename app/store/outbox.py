@@ -15,7 +15,6 @@ from app.store.events import HAS_SNAPSHOT
 from app.store.records import Backlog, OutboxRecord
 from app.store.tables import EventRow, Outbox, PersonRow
 
-
 # Made once: it is asked twice a second, and making it takes longer than the answer.
 WAITING = (
     select(EventRow, PersonRow.name, HAS_SNAPSHOT)

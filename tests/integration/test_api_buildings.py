@@ -1,5 +1,6 @@
 """Buildings over REST: how long they keep events, changes by revision, and that only an empty one goes."""
 
+import itertools
 from typing import Any
 
 import httpx2
@@ -66,17 +67,32 @@ def test_a_target_is_a_sensible_share(lasting_operator: httpx2.Client, target: o
 
 def test_a_target_that_nobody_knows_a_threshold_for_is_refused(api: Api, operator: httpx2.Client) -> None:
     embedder = api.services.embedder()
+    most = embedder.most_templates(1e-6)
     tower(operator)
-    with api.services.store.session() as session:
-        person = people.create(session, "tower", PersonFields("Eileen")).id
-        for seed in range(embedder.most_templates(1e-6) + 1):
-            photo = NewPhoto(b"picture", "image/jpeg", 640, 480, 0.8)
-            vector = unit_vector(seed)
-            people.add_photo(session, "tower", person, photo, embedder=embedder.card.id, vector=vector)
-    refused = operator.patch(TOWER, json={"target_fpir": 1e-6})
+    enrol_unit_vectors(api, [(f"Person {number}", 1) for number in range(most - 1)] + [("Eileen", 4)])
+    refused = operator.patch(TOWER, json={"target_fpir": 1e-6})  # most - 1 and the square root of 4
     assert problem_of(refused) == (422, "invalid-request")
-    assert refused.json()["errors"][0]["pointer"] == "#/target_fpir"
+    (error,) = refused.json()["errors"]
+    assert error["pointer"] == "#/target_fpir" and f"known for {most} people with a photo each" in error["detail"]
     assert operator.patch(TOWER, json={"target_fpir": 2e-6}).status_code == 200
+
+
+def test_many_photos_of_one_person_count_less_than_many_people(api: Api, operator: httpx2.Client) -> None:
+    tower(operator)
+    enrol_unit_vectors(api, [("Eileen", api.services.embedder().most_templates(1e-6) + 1)])
+    assert operator.patch(TOWER, json={"target_fpir": 1e-6}).status_code == 200
+
+
+def enrol_unit_vectors(api: Api, persons: list[tuple[str, int]]) -> None:
+    """Enrol people in the tower, each with so many photos."""
+    seeds = itertools.count()
+    with api.services.store.session() as session:
+        for name, photos in persons:
+            person = people.create(session, "tower", PersonFields(name)).id
+            for _ in range(photos):
+                photo = NewPhoto(b"picture", "image/jpeg", 640, 480, 0.8)
+                embedder, vector = api.services.embedder().card.id, unit_vector(next(seeds))
+                people.add_photo(session, "tower", person, photo, embedder=embedder, vector=vector)
 
 
 @pytest.mark.parametrize("days", [0, -1, 36_501, 1.5, "30", True])
