@@ -7,6 +7,7 @@ from models.commands import print_json
 
 EVALUATIONS: dict[str, tuple[str, str]] = {  # name -> module with `add_arguments` and `evaluate`, and what it measures
     "detection": ("models.evaluate.detection", "average precision of a detector of faces or persons"),
+    "floor": ("models.evaluate.floor", "from which score on a person net's finds are worth following"),
     "gating": ("models.evaluate.gating", "exit and open rates, precision and time of a gate, on clips with truth"),
     "sweep": ("models.evaluate.sweep", "the published gate over cut point and threshold, with a plot"),
     "precisions": ("models.evaluate.precisions", "what the 8-bit detector finds against its float twin"),

@@ -80,7 +80,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         ArtefactError: the detector's files are damaged.
         SetupError: the pictures, their truth or the detector are not there, or hold nothing of the category.
     """
-    subject = _subject(arguments.detector, arguments.category)
+    subject = subject_of(arguments.detector, arguments.category)
     pictures = LabelledPictures(arguments.images, arguments.coco)
     if arguments.category not in pictures.categories:
         raise SetupError(f"the truth of {arguments.images} knows no {arguments.category}; its categories do not say it")
@@ -211,7 +211,13 @@ class Pool:
         return [(float(low), float(high)) for low, high in bounds]
 
 
-def _subject(name: str, category: str) -> Subject:
+def subject_of(name: str, category: str) -> Subject:
+    """Open what is measured by its name in `--detector`.
+
+    Raises:
+        ArtefactError: its files are damaged.
+        SetupError: there is no such detector, or it does not find this category.
+    """
     if name.startswith(FOLDER):
         folder, _, precision = name.removeprefix(FOLDER).partition("@")
         return SplitNet(Artefact(Path(folder)), category, precision or "fp32")
