@@ -31,7 +31,7 @@ class Plan:
 
     task: str  # of `models.training.TASKS`
     seed: int
-    start: list[str]  # "starter", names of runs whose best weights are taken; a later one overrides
+    start: list[str]  # "starter", "shipped", names of runs whose best weights are taken; a later one overrides
     steps: int
     batch: int  # pictures
     window: list[int]  # width and height in pixels of the part of each picture that is trained on

@@ -1,9 +1,9 @@
 """The lean person detector: the starter net with fewer channels inside, and more of them gone where pixels are many.
 
 Maps between blocks and the priors stay the starter's, so it can teach without labels. Inside its blocks the stem keeps
-a third of the channels and the trunk half, two thirds where the first map of the SSD branches off, the first
-convolution half of its own and the last one three tenths: those that the starter's own weights use most (after Li et
-al. 2017, Pruning Filters for Efficient ConvNets).
+a third of the channels and the trunk two thirds, the first convolution half of its own and the last one three tenths:
+those that the net's own weights use most (after Li et al. 2017, Pruning Filters for Efficient ConvNets). A lean net of
+other widths can be narrowed so too.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.nets.blocks import Convolution, InvertedResidual, Predictor
 from models.nets.ssdlite import BRANCH_BLOCK, SSDLite, Widths
 
-LEAN = Widths(first=16, stem_expansion=2, expansion=3, branch=4, last=384)
+LEAN = Widths(first=16, stem_expansion=2, expansion=4, branch=4, last=384)
 
 
 def narrowed(starter: SSDLite, wide: Widths = LEAN) -> SSDLite:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.calibration import calibration_pictures
 from models.detection.batches import Batch, Batches, held_samples, open_sources, shrunk_pictures
 from models.detection.finding import OVERLAPS, Finds, finds, precision
 from models.detection.losses import box_loss, confidence_loss, imitation_loss, map_loss, point_loss
@@ -17,10 +18,12 @@ from models.detection.priors import face_priors, person_priors
 from models.detection.samples import Sample
 from models.nets.face_branch import LeanWithFaces
 from models.nets.lean import LEAN, narrowed
+from models.nets.lean_weights import unfolded
 from models.nets.ssdlite import SSDLite
 from models.nets.starter_weights import load_starter
 from models.run import Plan, load
 from models.starter.person import SIDE
+from models.starter.recipes import TRAINED
 from models.training import FACES, PERSONS, TAUGHT
 from models.training.device import device, moved
 
@@ -42,7 +45,7 @@ class Task:
         self._device, lasting = device(), torch.channels_last
         teacher = load_starter(cache)
         self._detector = detector(plan.task)
-        begin(self._detector, plan.start, runs, teacher)
+        begin(self._detector, plan.start, runs, cache, teacher)
         self.net: nn.Module = self._detector.to(self._device).to(memory_format=lasting)
         self._teacher = teacher.requires_grad_(False).to(self._device).to(memory_format=lasting)
         sources = open_sources(plan.sets, folders)
@@ -102,16 +105,21 @@ def detector(task: str) -> SSDLite:
     return LeanWithFaces() if task == "detector" else SSDLite(LEAN)
 
 
-def begin(net: SSDLite, start: Sequence[str], runs: Path, teacher: SSDLite) -> None:
-    """Give the net its first weights: from the starter, or the best ones of runs; a later name overrides.
+def begin(net: SSDLite, start: Sequence[str], runs: Path, cache: Path, teacher: SSDLite) -> None:
+    """Give the net its first weights: narrowed from the starter or from the lean net that is shipped, or of runs.
 
-    Weights that a run does not have, as a run of persons has none of faces, stay as they are.
+    A later name overrides. Weights that a run does not have, as a run of persons has none of faces, stay as they are.
 
     Raises:
-        SetupError: a run has no best weights yet.
+        SetupError: a run has no best weights yet, or a package cannot be fetched.
     """
     for name in start:
-        weights = narrowed(teacher).state_dict() if name == "starter" else load(runs / name / "best.pt")["net"]
+        if name == "starter":
+            weights = narrowed(teacher).state_dict()
+        elif name == "shipped":
+            weights = narrowed(unfolded(TRAINED / "persons", calibration_pictures(cache))).state_dict()
+        else:
+            weights = load(runs / name / "best.pt")["net"]
         net.load_state_dict(net.state_dict() | weights)
 
 

@@ -1,5 +1,6 @@
 """The lean detector: its cost, what it keeps of the starter, and its files."""
 
+import cv2
 import numpy as np
 import pytest
 from fixtures_starter import take_or_skip
@@ -14,11 +15,13 @@ from app.vision.picture import ArrayPicture  # noqa: E402
 from models.detection.export import TOLERANCE, disagreement, written  # noqa: E402
 from models.nets.blocks import Convolution  # noqa: E402
 from models.nets.lean import LEAN, _largest, _sent, narrowed  # noqa: E402
+from models.nets.lean_weights import unfolded  # noqa: E402
 from models.nets.ssdlite import STARTER_WIDTHS, SSDLite  # noqa: E402
 from models.nets.starter_weights import starter  # noqa: E402
+from models.pictures import as_batch  # noqa: E402
 from models.precisions import STEM, TAIL  # noqa: E402
 from models.starter.graphdef import float_constants  # noqa: E402
-from models.starter.recipes import PERSON  # noqa: E402
+from models.starter.recipes import PERSON, TRAINED, lean_nets  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +31,8 @@ def whole() -> SSDLite:
 
 def test_size() -> None:
     lean = SSDLite(LEAN)
-    assert parameter_count(lean) == 1_576_349  # of the starter's 3,028,773
-    assert multiplications(lean, 1, 3, 300, 300) == 284_706_704  # of 615,462,896
+    assert parameter_count(lean) == 1_849_365  # of the starter's 3,028,773
+    assert multiplications(lean, 1, 3, 300, 300) == 344_119_952  # of 615,462,896
     codes, logits = lean.eval()(torch.zeros(1, 3, 300, 300))
     assert codes.shape == (1, 1917, 4) and logits.shape == (1, 1917)
 
@@ -89,3 +92,19 @@ def test_the_shipped_detector_is_a_lean_one(precision: str, starter_detector: Ar
     glances = [detector.look(picture) for detector in (lean, full)]
     np.testing.assert_array_equal(glances[0].features, glances[1].features)  # the gate sees what it saw before
     assert len(lean.finish(glances[0])) == 0
+
+
+def test_the_shipped_files_become_a_net_that_computes_the_same_and_normalises_what_it_sees() -> None:
+    drawn = np.random.default_rng(0)
+    pictures = [cv2.resize(drawn.integers(0, 256, (side, side, 3), np.uint8), (300, 300)) for side in (5, 12, 40, 150)]
+    net = unfolded(TRAINED / "persons", pictures)
+    assert disagreement(net, lean_nets(), pictures[:2]) < 1e-5
+    assert torch.equal(narrowed(net).stem.first.conv.weight, net.stem.first.conv.weight)  # it is as wide as that
+    given: list[torch.Tensor] = []
+    norm = net.trunk.last.norm
+    norm.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    with torch.no_grad():
+        for picture in pictures:
+            net(torch.from_numpy(as_batch(picture)))
+    torch.testing.assert_close(norm.running_mean, torch.cat(given).mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(norm.running_var, torch.cat(given).var((0, 2, 3), correction=0), rtol=1e-3, atol=1e-4)
