@@ -23,7 +23,8 @@ from models.compress.run import ANSWERS, Say, compress
 from models.compress.run_file import RunFile, tables
 
 TABLE, PLOT, BASE = "compare.json", "compare.svg", "base"
-COSTS = ("parameters", "macs", "file_bytes", "latency")
+COSTS = ("parameters", "macs", "file_bytes", "latency")  # of the plot
+SHARES = (*COSTS, "latency_p95", "peak_bytes")  # of the table
 MEANS = ("accuracy", "macro_f1", "agreement_with_base", "kl_from_base", "parameters", "nonzero", "macs", "file_bytes")
 
 
@@ -40,7 +41,7 @@ def compare(
         say: is told how far the work is.
 
     Raises:
-        SetupError: two files have one name, learn different things, or one cannot be run.
+        SetupError: two files have one name, learn different things, one cannot be run, or its report is an old one.
     """
     plans = {path.stem: {seed: _seeded(path, seed) for seed in seeds} for path in paths}
     if len(plans) < len(paths) or not seeds:
@@ -52,7 +53,9 @@ def compare(
     for seed in seeds:
         for name, of_seeds in plans.items():
             plan, folder = of_seeds[seed], out / f"{name}-{seed}"
-            reports.setdefault(name, []).append(compress(plan, tasks.of(plan.task), folder, out / BASES, say))
+            report = compress(plan, tasks.of(plan.task), folder, out / BASES, say)
+            _check(report, folder)
+            reports.setdefault(name, []).append(report)
             done.setdefault(name, {})[seed] = folder
             table = _table(reports, done)
             (out / TABLE).write_text(json.dumps(table, indent=2) + "\n")
@@ -62,9 +65,9 @@ def compare(
 
 def as_text(table: Mapping[str, Any]) -> str:
     """Return a table's main figures in columns."""
-    rows = [("", "accuracy", "minus base", "95 %", "params", "MACs", "bytes", "latency")]
+    rows = [("", "accuracy", "minus base", "95 %", "params", "MACs", "bytes", "latency", "p95", "memory")]
     for name, way in table["ways"].items():
-        minus, shares = way["minus_base"], [f"{way['of_base'][cost]:.3f}" for cost in COSTS]
+        minus, shares = way["minus_base"], [f"{way['of_base'][cost]:.3f}" for cost in SHARES]
         low, high = minus["interval"]
         rows.append((name, f"{way['accuracy']:.4f}", f"{minus['accuracy']:+.4f}", f"{low:+.4f} {high:+.4f}", *shares))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -92,6 +95,17 @@ def over_seeds(seeds: Sequence[Array]) -> dict[str, Any]:
         "seeds": [float(values.mean()) for values in seeds],
         "interval": [float(bound) for bound in np.quantile(means, SIDES)],
     }
+
+
+def _check(report: Mapping[str, Any], folder: Path) -> None:
+    """See that a run was measured as runs are now.
+
+    Raises:
+        SetupError: it was finished before one of the figures was taken.
+    """
+    missing = [cost for cost in SHARES if cost not in report["base"]["of_base"]]
+    if missing:
+        raise SetupError(f"{folder} was measured without {', '.join(missing)}; remove the folder to do it again")
 
 
 def _seeded(path: Path, seed: int) -> RunFile:
@@ -126,7 +140,7 @@ def _way(reports: Sequence[Mapping[str, Any]], differences: Sequence[Array], see
         "kinds": [stage["kind"] for stage in reports[0]["stages"]],
         "seeds": list(seeds),
         **{name: fmean(one[name] for one in figures) for name in MEANS},
-        "of_base": {cost: fmean(one["of_base"][cost] for one in figures) for cost in COSTS},
+        "of_base": {cost: fmean(one["of_base"][cost] for one in figures) for cost in SHARES},
         "repeat": fmean(one["latency_ms"]["repeat"] for one in figures),
         "minus_base": over_seeds(differences),
         "epochs": fmean(report["epochs"] for report in reports),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from app.errors import SetupError
 from app.types import Array
-from app.vision.runtime import ort
+from models.compress.sessions import session
 from models.starter.graph import OPSET, finished
 
 PICTURES, LOGITS = "pictures", "logits"
@@ -45,14 +45,6 @@ def exported(net: nn.Module, pictures: Tensor) -> bytes:
     if not difference <= TOLERANCE:
         raise SetupError(f"the ONNX file differs from the net by {difference:.1e} of its logits, over {TOLERANCE}")
     return content
-
-
-def session(content: bytes) -> ort.InferenceSession:
-    """Open a net for one thread."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def logits_of(content: bytes, pictures: Tensor) -> Array:

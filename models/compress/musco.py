@@ -10,6 +10,10 @@ whole net. In a run file, two steps that cut the parameters of each layer 3.16 t
     epochs = 3
 
 One step to the same size with as much training is ``times = 10``, ``rounds = 1``, ``epochs = 6``.
+
+With ``ft_every = 4`` a round takes four layers at a time and trains the whole net behind each four, as the
+authors' code does; a round of sixteen layers then has four such trainings, each of ``epochs`` and ``finetune``. A net
+that lost more than ``max_drop`` of ``[accept]`` behind a training is cut no farther.
 """
 
 import math
@@ -22,7 +26,7 @@ from torch import nn
 
 from models.compress.factorised import PLAIN, CpConv, Dense, Factorised, Tucker2Conv, array, factorise
 from models.compress.layers import Filter, Layer, layers_of
-from models.compress.ranks import Candidate, Ranks, Rule, rule_of
+from models.compress.ranks import Candidate, LayerRule, Ranks, Rule, rule_of
 from models.compress.recompress import core_of, recompressed
 from models.compress.stage import Context, Edit, Stage, module_at, replace_module
 from models.numerics.tucker import relative_error
@@ -37,6 +41,7 @@ class Musco(Stage):
     rank: dict[str, Any] = field(default_factory=lambda: {"rule": "cut"})  # of `models.compress.ranks.RULES`
     form: str = Tucker2Conv.form  # of kernels larger than 1x1; others and fully connected layers become pairs
     until: float = 0.0  # share of the base's parameters from which on nothing more is cut
+    ft_every: int = 0  # layers that are cut before the net is trained; 0 cuts all of a round at once
     filter: Filter = field(default_factory=Filter)
     rule: Rule = field(init=False)
 
@@ -49,16 +54,25 @@ class Musco(Stage):
             raise ValueError(f"form is {self.form!r}, whose error rank.rule {self.rank['rule']!r} cannot foresee")
         if not 0 <= self.until < 1:
             raise ValueError(f"until is {self.until}; it is a share, 0 to below 1")
+        if self.ft_every < 0:
+            raise ValueError(f"ft_every is {self.ft_every}; it is a number of layers, 0 for all")
+        if self.ft_every and not isinstance(self.rule, LayerRule):
+            raise ValueError(f"ft_every is {self.ft_every}; rank.rule {self.rank['rule']!r} is of all layers at once")
+
+    def turns(self, model: nn.Module, context: Context) -> int:
+        """Return how many groups of layers there are in all rounds."""
+        return self.rounds * self._groups(len(self._chosen(model, layers_of(model, context.pictures[:1]))))
 
     def prepare(self, model: nn.Module, context: Context) -> list[Edit]:
-        """Give the chosen layers smaller ranks."""
+        """Give the chosen layers, or those of the group whose turn it is, smaller ranks."""
         if _parameters(model) <= self.until * _parameters(context.base):
             return []
         ran = layers_of(model, context.pictures[:1])
+        chosen = self._chosen(model, ran)
+        first = context.turn % self._groups(len(chosen)) * self.ft_every
         candidates = {
-            layer.name: candidate_of(module, self.form, layer)
-            for layer in self.filter.chosen(whole_layers(model, ran))
-            if isinstance(module := module_at(model, layer.name), Factorised) or type(module) in PLAIN
+            layer.name: candidate_of(module_at(model, layer.name), self.form, layer)
+            for layer in chosen[first : first + (self.ft_every or len(chosen))]
         }
         others = sum(layer.macs for layer in ran) - sum(one.cost("macs", one.ranks) for one in candidates.values())
         ranks = self.rule.choose(list(candidates.values()), others)
@@ -67,6 +81,18 @@ class Musco(Stage):
             for (name, candidate), wanted in zip(candidates.items(), ranks, strict=True)
             if wanted is not None
         ]
+
+    def _chosen(self, model: nn.Module, ran: Sequence[Layer]) -> list[Layer]:
+        """Return the layers that may get smaller ranks; they are the same in every round."""
+        return [
+            layer
+            for layer in self.filter.chosen(whole_layers(model, ran))
+            if isinstance(module := module_at(model, layer.name), Factorised) or type(module) in PLAIN
+        ]
+
+    def _groups(self, layers: int) -> int:
+        """Return into how many groups so many layers are taken, one at least."""
+        return max(math.ceil(layers / self.ft_every), 1) if self.ft_every else 1
 
 
 def whole_layers(model: nn.Module, ran: Sequence[Layer]) -> list[Layer]:

@@ -33,6 +33,12 @@ def pack(signs: Signs) -> Words:
     return np.packbits(bits, axis=-1, bitorder="little").view("<u8").astype(np.uint64)
 
 
+def unpack(words: Words, count: int) -> Signs:
+    """Return the signs (..., count) that `pack` made words (..., ceil(count / 64)) of."""
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=-1, count=count, bitorder="little")
+    return (2 * bits.astype(np.int8) - 1).astype(np.int8)
+
+
 def dots(first: Words, second: Words, taps: int) -> Counts:
     """Return the sums of products of packed signs, n - 2 popcount(a xor b), over the words of the last axis.
 

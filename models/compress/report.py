@@ -14,9 +14,11 @@ from torch.nn import functional
 
 from app.types import Array
 from app.vision.runtime import ort
+from models.compress.binary_size import Size, size_of
 from models.compress.counting import Counts, counts, theoretical_bytes
-from models.compress.export import LOGITS, PICTURES, exported, logits_of, session
+from models.compress.export import LOGITS, PICTURES, exported, logits_of
 from models.compress.paired import Answers, difference, macro_f1, recalls
+from models.compress.sessions import peak_bytes, session
 from models.compress.tasks import Task, normalised
 from models.compress.training import answers
 
@@ -31,7 +33,9 @@ class Measured:
 
     counts: Counts
     theoretical: dict[str, int]  # bytes, by how parameters could be kept
+    size: Size  # with what is binary as signs
     content: bytes  # ONNX
+    peak_bytes: int  # see `models.compress.sessions.peak_bytes`; of one picture
     validation: float  # accuracy
     logits: Array  # (n, k) of the test pictures
 
@@ -47,13 +51,19 @@ class Latency:
 
     least: float
     median: float
+    p95: float  # which one pass of twenty exceeds
+
+    @staticmethod
+    def of(taken: Sequence[float]) -> "Latency":
+        """Return the figures of passes that took so long, one at least."""
+        return Latency(min(taken), statistics.median(taken), float(np.quantile(taken, 0.95)))
 
 
 def measure(net: nn.Module, task: Task, artefact: bytes = b"") -> Measured:
     """Export and measure a net in evaluation mode; an artefact made of it takes its place where files answer.
 
     Raises:
-        SetupError: the exported file does not answer as the net does.
+        SetupError: the exported file does not answer as the net does, or its memory cannot be measured.
     """
     pictures = normalised(task.test.pictures[:COMPARED])
     content = artefact or exported(net, pictures)
@@ -64,7 +74,9 @@ def measure(net: nn.Module, task: Task, artefact: bytes = b"") -> Measured:
     return Measured(
         counts=counts(net, task.blank),
         theoretical=theoretical_bytes(net),
+        size=size_of(net),
         content=content,
+        peak_bytes=peak_bytes(content, tuple(task.blank.shape)),
         validation=float((validation.argmax(axis=1) == task.validation.labels).mean()),
         logits=logits,
     )
@@ -75,14 +87,18 @@ def told(net: Measured, base: Measured, before: Mapping[str, Any] | None, task: 
 
     All that is about answers is of the test part, ``validation_accuracy`` apart. Times are taken in turns with the
     base, which runs twice: ``repeat`` is how much its own two differ, so no smaller difference means anything.
-    ``of_base`` and ``of_before`` are shares of the base and of the figures before the stage.
+    ``of_base`` and ``of_before`` are shares of the base and of the figures before the stage; ``latency`` is of the
+    least times, which a busy machine disturbs least. ``one_bit``, of binary nets alone, is what
+    `models.compress.binary_file` keeps: bits of signs, and by kind the numbers in float32.
     """
     labels, classes = task.test.labels, len(task.classes)
     own, first, second = latencies([net.content, base.content, base.content], task.blank)
     figures = {
         **asdict(net.counts),
         "file_bytes": len(net.content),
+        "peak_bytes": net.peak_bytes,
         "theoretical_bytes": net.theoretical,
+        **({"one_bit": asdict(net.size)} if net.size.weight_bits else {}),
         "latency_ms": asdict(own) | {"base": asdict(first), "repeat": abs(second.least / first.least - 1)},
         "accuracy": float((net.answers == labels).mean()),
         "validation_accuracy": net.validation,
@@ -92,9 +108,10 @@ def told(net: Measured, base: Measured, before: Mapping[str, Any] | None, task: 
         "agreement_with_base": float((net.answers == base.answers).mean()),
         "kl_from_base": divergence(net.logits, base.logits),
     }
-    sizes = {"parameters": base.counts.parameters, "macs": base.counts.macs, "file_bytes": len(base.content)}
+    sizes = {"parameters": base.counts.parameters, "macs": base.counts.macs}
+    sizes |= {"file_bytes": len(base.content), "peak_bytes": base.peak_bytes}
     figures["of_base"] = {name: figures[name] / size for name, size in sizes.items()}
-    figures["of_base"]["latency"] = own.least / first.least
+    figures["of_base"] |= {"latency": own.least / first.least, "latency_p95": own.p95 / first.p95}
     figures["of_before"] = {name: figures[name] / (before or sizes)[name] for name in sizes}
     return figures
 
@@ -115,7 +132,7 @@ def latencies(contents: Sequence[bytes], picture: Tensor) -> list[Latency]:
             net.run([LOGITS], given)
             if repeat >= 0:
                 taken.append(1e3 * (time.perf_counter() - began))
-    return [Latency(min(taken), statistics.median(taken)) for taken in times]
+    return [Latency.of(taken) for taken in times]
 
 
 def versions() -> dict[str, str]:

@@ -2,14 +2,15 @@
 
 The folder holds ``resolved.json`` with everything that decides the outcome, ``recipe.json`` and ``weights.pt`` from
 which `load_net` makes the net again, ``net.onnx``, ``answers.npz`` with the classes told of the test pictures, and
-``report.json``, which is written last. Until then ``state.pt`` lets a run that was stopped go on behind its last epoch.
+``report.json``, which is written last; of a binary net also ``weights.bits``, from which `load_packed_net` makes it
+again. Until then ``state.pt`` lets a run that was stopped go on behind its last epoch.
 """
 
 import copy
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,22 @@ import torch
 from torch import nn
 
 from app.errors import SetupError
+from models.compress.binary_file import packed_weights, take_weights
+from models.compress.binary_size import size_of
 from models.compress.export import exported, write
 from models.compress.int8 import Int8
+from models.compress.recipe import replay
 from models.compress.report import COMPARED, measure, told, versions
-from models.compress.run_file import RunFile, digest
+from models.compress.run_file import RunFile, StagePlan, digest
 from models.compress.stage import Context, Edit, Stage
 from models.compress.tasks import Task, normalised
-from models.compress.training import Progress, Tuning, train
+from models.compress.training import Progress, Tuning, accuracy, train
 from models.compress.work import EPOCHS, FINETUNE, Work, made, save
 from models.nets.classifiers import NetPlan
 from models.run import load
 
 RESOLVED, RECIPE, WEIGHTS, NET, INT8_NET = "resolved.json", "recipe.json", "weights.pt", "net.onnx", "net.int8.onnx"
-ANSWERS, REPORT, STATE = "answers.npz", "report.json", "state.pt"
+BITS, ANSWERS, REPORT, STATE = "weights.bits", "answers.npz", "report.json", "state.pt"
 LOOKED_AT = 4096  # training pictures that stages may look at besides training on them
 REPLAYED = 1e-6  # largest difference of a logit between a net and the one made from its recipe
 
@@ -102,13 +106,23 @@ def load_net(folder: Path) -> nn.Module:
     Raises:
         SetupError: one of them is missing or damaged.
     """
+    return made(*_structure(folder), load(folder / WEIGHTS))
+
+
+def load_packed_net(folder: Path) -> nn.Module:
+    """Return the net of a finished run as `load_net` does, but with the weights of its one-bit file.
+
+    Raises:
+        SetupError: one of them is missing or damaged, or the net is not binary, so there is no such file.
+    """
+    net, edits = _structure(folder)
+    replay(net, edits)
     try:
-        recipe = json.loads((folder / RECIPE).read_text())
-        net = NetPlan(**recipe["net"]).build(len(recipe["classes"]))
-        edits = [Edit(**edit) for edit in recipe["edits"]]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise SetupError(f"{folder} holds no finished run ({error!r}); run its file again") from error
-    return made(net, edits, load(folder / WEIGHTS))
+        content = (folder / BITS).read_bytes()
+    except OSError as error:
+        raise SetupError(f"{folder} has no one-bit file ({error}); runs of binary nets leave one") from error
+    take_weights(net, content)
+    return net.eval()
 
 
 def report_of(folder: Path) -> dict[str, Any]:
@@ -122,6 +136,17 @@ def report_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SetupError(f"{folder / REPORT} cannot be read ({error}); remove the folder and run its file") from error
     return report
+
+
+def _structure(folder: Path) -> tuple[nn.Module, list[Edit]]:
+    """Return the fresh net of a finished run and the edits that it has to be given."""
+    try:
+        recipe = json.loads((folder / RECIPE).read_text())
+        net = NetPlan(**recipe["net"]).build(len(recipe["classes"]))
+        edits = [Edit(**edit) for edit in recipe["edits"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SetupError(f"{folder} holds no finished run ({error!r}); run its file again") from error
+    return net, edits
 
 
 class Compression:
@@ -151,15 +176,8 @@ class Compression:
     def _stage(self, number: int) -> None:
         """Do what is left of a stage, measure what it left, and keep both."""
         began, work, stage_plan = time.monotonic(), self._work, self._plan.stages[number]
-        stage, edits = stage_plan.make(), len(work.recipe)
-        for turn in range(work.turn, stage.rounds):
-            seed = int(np.random.SeedSequence([self._plan.seed, number, turn]).generate_state(1)[0])
-            if work.training == EPOCHS:
-                self._shape(stage, stage_plan.tuning, seed)
-            done = partial(self._keep, None, f"{stage_plan.kind}, finetuned")
-            part, tuning = self._task.train, stage_plan.tuning
-            train(work.net, part, tuning, stage.finetune, seed + 1, Stage(), work.progress, done)
-            work.turn, work.training, work.progress = turn + 1, EPOCHS, Progress()
+        stage, edits = stage_plan.make(), sum(len(entry["edits"]) for entry in work.entries)
+        self._turns(stage, stage_plan, number)
         self._check_replay()
         artefact = stage.artefact if isinstance(stage, Int8) else b""
         if artefact:
@@ -168,7 +186,8 @@ class Compression:
         before = work.entries[-1]["figures"] if work.entries else None
         entry = {
             **stage_plan.resolved(),
-            "trained_epochs": stage.rounds * (stage.epochs + stage.finetune),
+            "turns": work.turn,
+            "trained_epochs": work.turn * (stage.epochs + stage.finetune),
             "seconds": time.monotonic() - began,
             "edits": [asdict(edit) for edit in work.recipe[edits:]],
             "figures": told(measured, self._base, before, self._task),
@@ -178,23 +197,44 @@ class Compression:
         work.turn = 0
         work.keep(self._folder / STATE)
 
-    def _shape(self, stage: Stage, tuning: Tuning, seed: int) -> None:
-        """Do a round up to `finish`; from its middle on, `prepare` is done again and kept weights are taken."""
+    def _turns(self, stage: Stage, stage_plan: StagePlan, number: int) -> None:
+        """Do what is left of a stage's turns, or those up to one that loses more than is accepted."""
+        work, tuning, turns = self._work, stage_plan.tuning, stage.turns(self._work.net, self._context)
+        for turn in range(work.turn, turns):
+            seed = int(np.random.SeedSequence([self._plan.seed, number, turn]).generate_state(1)[0])
+            if work.training == EPOCHS:
+                self._shape(stage, tuning, turn, seed)
+            done = partial(self._keep, None, f"{stage_plan.kind}, finetuned")
+            train(work.net, self._task.train, tuning, stage.finetune, seed + 1, Stage(), work.progress, done)
+            work.turn, work.training, work.progress = turn + 1, EPOCHS, Progress()
+            if work.turn < turns and self._stops():
+                break
+
+    def _shape(self, stage: Stage, tuning: Tuning, turn: int, seed: int) -> None:
+        """Do a turn up to `finish`; from its middle on, `prepare` is done again and kept weights are taken."""
         work, start = self._work, copy.deepcopy(self._work.net.state_dict())
+        context = replace(self._context, turn=turn)
         torch.manual_seed(seed)
-        edits = stage.prepare(work.net, self._context)
+        edits = stage.prepare(work.net, context)
         if work.shaped is not None:
             work.net.load_state_dict(work.shaped)
             work.shaped = None
         done = partial(self._keep, start, type(stage).__name__)
         train(work.net, self._task.train, tuning, stage.epochs, seed, stage, work.progress, done)
-        work.recipe += edits + stage.finish(work.net, self._context)
+        work.recipe += edits + stage.finish(work.net, context)
         work.training, work.progress = FINETUNE, Progress()
 
     def _keep(self, start: dict[str, Any] | None, doing: str, progress: Progress) -> None:
         self._work.keep(self._folder / STATE, start)
         place = f"stage {len(self._work.entries) + 1} of {len(self._plan.stages)}"
         self._say(f"{self._folder.name}: {place}, {doing}, epoch {progress.epoch}, loss {progress.losses[-1]:.4f}")
+
+    def _stops(self) -> bool:
+        """Say whether the net lost more than is accepted between two turns, so that the stage goes no farther."""
+        accept = self._plan.accept
+        if accept.on_fail != "stop" or accept.max_drop == 1:
+            return False
+        return self._base.validation - accuracy(self._work.net, self._task.validation) > accept.max_drop
 
     def _failures(self, entry: dict[str, Any]) -> list[str]:
         """Say what a stage lost beyond what is accepted, if it did."""
@@ -232,6 +272,8 @@ class Compression:
         (folder / RECIPE).write_text(_json(recipe))
         save(work.net.state_dict(), folder / WEIGHTS)
         write(exported(work.net, normalised(task.test.pictures[:COMPARED])), folder / NET)
+        if size_of(work.net).weight_bits:
+            write(packed_weights(work.net), folder / BITS)
         answers = np.array([self._base.answers.tolist(), *work.answers], np.int64)  # (1 + stages, n)
         np.savez(folder / ANSWERS, labels=task.test.labels, answers=answers)
         report = self._report(failures)

@@ -72,9 +72,9 @@ class Base(Tuning):
 class Accept:
     """When a run may go on, and when its outcome is accepted."""
 
-    max_drop: float = 1.0  # of the accuracy on the validation part, behind every stage; .01 is a point
+    max_drop: float = 1.0  # of the accuracy on the validation part, behind every stage and turn of one; .01 is a point
     max_params: float = 1.0  # share of the base's parameters that the outcome may have; 1 asks for nothing
-    on_fail: str = "stop"  # before the next stage; "go_on" only reports it
+    on_fail: str = "stop"  # before the next stage or turn; "go_on" only reports it
 
     def __post_init__(self) -> None:
         if not (0 <= self.max_drop <= 1 and 0 < self.max_params <= 1):

@@ -27,6 +27,7 @@ class Context:
     pictures: Tensor  # (n, c, h, w) training pictures, none of a test set
     base: nn.Module  # the net before the first stage, in evaluation mode: teacher and reference
     seed: int
+    turn: int = 0  # turns of the stage that are done, of `Stage.turns`
 
 
 @dataclass(kw_only=True)
@@ -36,6 +37,10 @@ class Stage:
     epochs: int = 0  # of training between `prepare` and `finish`
     finetune: int = 0  # of training behind `finish`
     rounds: int = 1  # how often all of it is done
+
+    def turns(self, model: nn.Module, context: Context) -> int:
+        """Return how often it is prepared, trained and finished: once a round, unless a kind takes rounds in parts."""
+        return self.rounds
 
     def prepare(self, model: nn.Module, context: Context) -> list[Edit]:
         """Change the net before training."""

@@ -15,7 +15,7 @@ from models.compress.stage import Edit
 from models.compress.training import Progress
 from models.run import load
 
-EPOCHS, FINETUNE = 0, 1  # the two trainings of a round
+EPOCHS, FINETUNE = 0, 1  # the two trainings of a turn
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Work:
     recipe: list[Edit] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)  # of the report, one for each finished stage
     answers: list[list[int]] = field(default_factory=list)  # classes of the test pictures, behind each of them
-    turn: int = 0  # round of the stage that is under way
+    turn: int = 0  # of the stage that is under way
     training: int = EPOCHS  # and which of its trainings
     progress: Progress = field(default_factory=Progress)  # of that training
     shaped: dict[str, Any] | None = None  # weights to be taken once the stage has prepared the net again

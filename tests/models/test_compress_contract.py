@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ pytest.importorskip("sklearn", reason="needs the train extra: pip install scikit
 from torch import nn  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from app.errors import SetupError  # noqa: E402
+from models.compress.binary_size import size_of  # noqa: E402
 from models.compress.export import logits_of  # noqa: E402
 from models.compress.grid import cells  # noqa: E402
 from models.compress.kinds import KINDS  # noqa: E402
 from models.compress.recipe import FORMS  # noqa: E402
-from models.compress.run import compress, load_net, report_of, trained_base  # noqa: E402
+from models.compress.run import compress, load_net, load_packed_net, report_of, trained_base  # noqa: E402
 from models.compress.run_file import RunFile, digest  # noqa: E402
 from models.compress.tasks import Task, TaskPlan, normalised, open_task  # noqa: E402
 from models.compress.training import answers  # noqa: E402
@@ -151,6 +154,24 @@ def test_what_is_kept_is_plain_values(kind: str, done: Done) -> None:
     assert all(isinstance(value, torch.Tensor) for value in state.values())
 
 
+@pytest.mark.parametrize("shared", ["true", "false"])
+def test_a_binary_net_is_made_again_from_a_file_of_bits_as_long_as_reported(
+    shared: str, task: Task, done: Done
+) -> None:
+    folder = done("binarise", f"{DOING['binarise']}\nshared_weights = {shared}")
+    figures, whole = report_of(folder)["stages"][0]["figures"], load_net(folder)
+    assert (folder / "weights.bits").stat().st_size == figures["theoretical_bytes"]["signs"]
+    assert figures["one_bit"] == asdict(size_of(whole)) and figures["one_bit"]["weight_bits"] > 0
+    with torch.no_grad():
+        pictures = normalised(task.test.pictures)
+        assert torch.equal(load_packed_net(folder)(pictures), whole(pictures))
+
+
+def test_a_run_of_a_net_in_floats_has_no_file_of_bits(done: Done) -> None:
+    with pytest.raises(SetupError, match="has no one-bit file"):
+        load_packed_net(done("distil", DOING["distil"]))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_with_one_seed_always_does_the_same(kind: str, task: Task, done: Done, tmp_path: Path) -> None:
     folder = done(kind, DOING[kind])
@@ -182,6 +203,7 @@ def test_a_kind_that_was_stopped_in_its_epochs_ends_as_if_it_was_not(
             stops += 1
     stage = plan.stages[0].make()
     assert stops == stage.rounds * (stage.epochs + stage.finetune)
+    assert report_of(tmp_path)["stages"][0]["edits"] == report_of(folder)["stages"][0]["edits"]
     expected, found = load_net(folder).state_dict(), load_net(tmp_path).state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 

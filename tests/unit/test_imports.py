@@ -66,6 +66,7 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
         "app.portraits",
         "app.fusion",
         "app.intervals",
+        "app.memory",
         "app.options",
         "models",
     ),
