@@ -20,12 +20,14 @@ def noise_level(image: Image) -> float:
     (Immerkaer 1996). The median over the picture, where Immerkaer takes the mean: texture is left out unless it covers
     half of it.
     """
-    before, at, after = (image[start::EVERY, :, 1].astype(np.int16) for start in range(3))
+    green = cv2.extractChannel(image, 1)  # in one piece: reading every third byte takes longer than all that follows
+    before, at, after = (green[start::EVERY].astype(np.int16) for start in range(3))
     rows = len(after)
     along = before[:rows] - 2 * at[:rows] + after
     columns = along[:, 2::EVERY].shape[1]
     response = along[:, ::EVERY][:, :columns] - 2 * along[:, 1::EVERY][:, :columns] + along[:, 2::EVERY]
-    return MEDIAN / GAIN * float(np.median(np.abs(response)))
+    found = np.abs(response).ravel()
+    return MEDIAN / GAIN * float(np.partition(found, found.size // 2)[found.size // 2])  # np.median takes twice as long
 
 
 def denoised(image: Image) -> Image:

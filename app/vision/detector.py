@@ -93,6 +93,8 @@ class Detector:
         outputs = _run(self._tail, cells)
         logits = outputs["person_logit"][0]
         rows = np.flatnonzero(logits >= self._least)
+        if not len(rows):
+            return Detections.empty()
         rows = rows[np.argsort(-logits[rows], kind="stable")][:CANDIDATES]
         boxes = decode(outputs["box_codes"][0][rows], self._anchors[rows], self._variances)
         boxes, scores = to_pixels(boxes, glance.picture.width, glance.picture.height), _sigmoid(logits[rows])

@@ -1,8 +1,8 @@
 """`cardea models evaluate floor`: from which score on a person net's finds are worth following.
 
-The rule: the highest floor, in steps of .05, from which the net still finds as many persons as the starter does from
-its own floor on, on the validation pictures of sets, each shown clean, noisy, in infrared and dark. A higher floor
-means fewer finds of nobody, which hold the gate open.
+The rule: the lowest floor, in steps of .05, from which the net finds nobody no more often than the starter does from
+its own floor on, on the validation pictures of sets, each shown clean, noisy, in infrared and dark. Finds of nobody
+hold the gate open; a lower floor means more persons.
 """
 
 import argparse
@@ -79,8 +79,8 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     if not persons:
         raise SetupError("no validation picture of these sets has all persons marked and any in it; name other sets")
     told, theirs = (Told(*(np.concatenate(parts) for parts in zip(*each, strict=True))) for each in found)
-    least = theirs.right(PARAMETERS["score_floor"])
-    enough = [floor for floor in FLOORS if told.right(floor) >= least]
+    most = theirs.nobody(PARAMETERS["score_floor"])
+    few = [floor for floor in FLOORS if told.nobody(floor) <= most]
     return {
         "detector": arguments.detector,
         "sha256": net.sha256,
@@ -89,7 +89,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         "persons": persons,
         "starter": _row(theirs, PARAMETERS["score_floor"], views, persons),
         "floors": [_row(told, floor, views, persons) for floor in FLOORS],
-        "floor": max(enough, default=None),
+        "floor": min(few, default=None),
     }
 
 

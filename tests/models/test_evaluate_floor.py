@@ -35,5 +35,6 @@ def test_the_command_tells_each_floor_and_the_rules(drawn_sets: Path, capsys: py
     assert [row["floor"] for row in told["floors"]] == list(FLOORS)
     recalls = [row["recall"] for row in told["floors"]]
     assert recalls == sorted(recalls, reverse=True)
-    kept = [row["floor"] for row in told["floors"] if row["recall"] >= told["starter"]["recall"]]
-    assert told["floor"] == max(kept, default=None)
+    nobody = {row["floor"]: row["finds_of_nobody_per_view"] for row in told["floors"]}
+    kept = [floor for floor, found in nobody.items() if found <= told["starter"]["finds_of_nobody_per_view"]]
+    assert told["floor"] == min(kept, default=None)
