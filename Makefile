@@ -12,9 +12,10 @@ TORCH ?=
 demo: .venv/.runtime
 	$(BIN)/cardea demo
 
-# Three at a time on two cores: most tests wait for a server, a camera or a fault to be noticed.
+# Three at a time on two cores: most tests wait for a server, a camera or a fault to be noticed. Those that train have
+# one thread each: with more than cores, PyTorch's threads wait for each other, and twenty seconds become three minutes.
 test: .venv/.dev $(AXE)
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Leaves the best pictures of the dashboard in examples/screens.
 screenshots: .venv/.dev

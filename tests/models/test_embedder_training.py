@@ -181,6 +181,7 @@ def test_who_judges_is_not_trained_on(tmp_path: Path, packages: Path, crops: Cro
     assert main(["train", str(plan), *_where(crops, packages, tmp_path)]) == 1
 
 
+@pytest.mark.timeout(600)
 def test_the_smallest_runs_lead_to_files(tmp_path: Path, packages: Path, crops: CropSet) -> None:
     _with(packages, EMBEDDER.source, SFACE)
     _pack_textures(crops.path.with_name("textures.zip"))
