@@ -19,6 +19,7 @@ from models.detection.priors import face_priors
 from models.measured import Measurement, compact_json, record
 from models.nets.blocks import InvertedResidual
 from models.nets.face_branch import LeanWithFaces
+from models.nets.lean_weights import PIXEL
 from models.nets.ssdlite import STEM_CHANNELS, STEM_STRIDE, SSDLite
 from models.pictures import as_batch, shrunk
 from models.precisions import STEM, TAIL
@@ -28,7 +29,6 @@ from models.starter.person import PARAMETERS, SIDE
 from models.starter.recipes import LEAN_DETECTOR
 from models.training.detector import HELD, detector
 
-PIXEL = 2 / 255  # of a pixel's value, as the starter takes it from -1 to 1
 TOLERANCE = 1e-4  # share of an output's largest value by which ONNX may differ from torch
 
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from app.types import Image
 from models.nets.blocks import Convolution, InvertedResidual, Predictor
-from models.nets.ssdlite import BRANCH_BLOCK, FIRST_BLOCK, SSDLite, Widths
+from models.nets.ssdlite import BRANCH_BLOCK, FIRST_BLOCK, STAGES, SSDLite, Widths
 from models.pictures import as_batch, shrunk
 from models.precisions import STEM, TAIL
 from models.starter.person import SIDE
 
-PIXEL = 2 / 255  # is in the first kernel of the file, as it is outside of the net's
+PIXEL = 2 / 255  # of a pixel's value, taken from -1 to 1: in the first kernel of the file, outside of the net's
 
 Folded = tuple[Tensor, Tensor]  # kernel and bias of a convolution
 
@@ -106,8 +106,8 @@ def _folded(node: onnx.NodeProto, graph: onnx.GraphProto) -> Folded:
 
 
 def _widths(folded: list[Folded]) -> Widths:
-    """Return how wide a net is by its kernels in order: stem 1 + 2 + 3 + 3, then three of each block of the trunk."""
+    """Return how wide a net is by its kernels in order: the first, two of block b00, then three of each block."""
     first = len(folded[0][0])
     expansions = [len(kernel) // kernel.shape[1] for kernel, _ in folded[3::3]]  # of b01, b02, b03 ...
-    last = 3 + 3 * (FIRST_BLOCK - 1 + 14)
+    last = 3 + 3 * (FIRST_BLOCK - 1 + sum(count for _, count, _ in STAGES))
     return Widths(first, expansions[0], expansions[2], expansions[BRANCH_BLOCK - 1], len(folded[last][0]))
