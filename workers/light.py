@@ -1,8 +1,8 @@
 """Light decoding: while nothing moves before a camera, only its key frames are decoded and the others are kept.
 
-Key frames go through the gate, so nobody is overlooked for longer than a group of pictures, whatever packets tell.
-When sizes grow, or a key frame shows that something moves, the packets since that key frame are decoded in order; the
-decoder has seen the key frame, so its pictures are then those of a decoder that never rested.
+Key frames go through the gate, at least one in `SPARSE` seconds and one in every longer group of pictures, so nobody is
+overlooked for longer, whatever packets tell. When sizes grow, or a key frame shows that something moves, the packets
+since the last key frame are decoded in order; the pictures are then those of a decoder that never rested.
 
 A stream is decoded whole while its packets cannot be relied upon: few still groups known, sizes that vary much in
 stillness, key frames far apart, pictures that come in another order than packets, a codec whose key frames we cannot
@@ -25,6 +25,7 @@ from workers.sampling import Counters
 
 CALM = 8.0  # seconds since anybody was followed: every visit has had its last word then (a face may return for 4 s)
 REST = 3.0  # seconds that the gate must be shut and packets must tell of nothing
+SPARSE = 1.5  # seconds after a key frame that was decoded in which the next ones are not, while resting
 FARTHEST = 4.2  # seconds between key frames: 100 pictures at 25 a second, and nobody has left a door again within them
 GAPS = 8  # distances between key frames that are remembered
 MOST_PACKETS, MOST_BYTES = 256, 4 << 20  # that are kept: 4 s of 60 pictures a second, or of 8 Mbit/s
@@ -73,8 +74,9 @@ class LightDecoding:
         self._counters = counters
         self._due = due
         self._resting = False
-        self._kept: list[Packet[VideoStream]] = []  # since the last key frame, while resting
+        self._kept: list[Packet[VideoStream]] = []  # since the last key frame, while resting; that too if passed over
         self._key_at = float("-inf")  # when the last key frame came
+        self._seen_at = float("-inf")  # when the last one came that was decoded
         self._began = float("inf")  # when the first one came
         self._gaps: deque[float] = deque(maxlen=GAPS)  # seconds between key frames
         self._cost = 0.0  # mean CPU seconds to decode a packet that is no key frame
@@ -96,7 +98,7 @@ class LightDecoding:
             self._found = judgement.opened_at
         if packet.is_keyframe and stands_alone(self._codec, bytes(memoryview(packet)[:HEAD])):
             self._begin_group(packet.size, clock, judgement)
-            return [packet]
+            return self._if_needed(packet, clock)
         told = self._watch.other(packet.size)
         if told:
             self._unusual = clock
@@ -124,6 +126,14 @@ class LightDecoding:
         self._counters.skipped += 1
         return []
 
+    def _if_needed(self, packet: "Packet[VideoStream]", clock: float) -> "list[Packet[VideoStream]]":
+        """Return the key frame that has just come, unless another was looked at lately and a still scene rests."""
+        if self._resting and clock - self._seen_at < SPARSE:
+            self._kept.append(packet)
+            return []
+        self._seen_at = clock
+        return [packet]
+
     def _begin_group(self, size: int, clock: float, judgement: Judgement | None) -> None:
         ended = self._watch.key(size)
         if self._waiting is not None and _still(judgement, *self._waiting[1:]):
@@ -143,7 +153,7 @@ class LightDecoding:
             and judgement.shut_since is not None
             and clock - judgement.people_at >= CALM
             and clock - max(judgement.shut_since, self._unusual) >= REST
-            and judgement.clock >= self._key_at  # the analysis keeps up
+            and judgement.clock >= self._seen_at  # the analysis keeps up
             and not self._attention.looked_at()
             and self._whole
             and length * self._cost <= MOST_CATCH_UP
@@ -160,7 +170,7 @@ class LightDecoding:
             and not self._attention.looked_at()
             and self._whole
             and len(self._kept) * self._cost <= MOST_CATCH_UP
-            and clock - self._key_at <= FARTHEST
+            and clock - self._seen_at <= FARTHEST
             and len(self._kept) < MOST_PACKETS
             and sum(packet.size for packet in self._kept) < MOST_BYTES
         )

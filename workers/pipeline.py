@@ -87,7 +87,7 @@ class CameraPipeline:
         self._gallery = gallery
         self._gate = make_gate(gate)
         self._allowed = Allowed(camera.zones)
-        self._tracker = Tracker()
+        self._tracker = Tracker(nets.detector.sure)
         self._shots = BestShots()
         self._visits = Visits(Rules(alike=nets.embedder.similarity_at(ALIKE_FMR)))
         self._moved: dict[int, float] = {}  # track -> clock of its last motion
@@ -154,7 +154,8 @@ class CameraPipeline:
             found = self._nets.detector.finish(glance)
         with self.stages.measure("gate"):
             lively = self._lively(motion, frame)
-            self._gate.protect(np.concatenate([found.boxes, lively]), width, height, frame.clock)
+            sure = found.boxes[found.scores >= self._nets.detector.sure]
+            self._gate.protect(np.concatenate([sure, lively]), width, height, frame.clock)
             return self._allowed.persons(moving(found, motion, lively, width, height), width, height)
 
     def _lively(self, motion: Motion, frame: Frame) -> Array:

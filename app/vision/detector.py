@@ -34,7 +34,11 @@ class Glance:
 
 
 class Detector:
-    """Finds persons."""
+    """Finds persons.
+
+    Attributes:
+        sure: score from which a find is a person by itself; a fainter one may only tell where somebody is by now.
+    """
 
     def __init__(self, artefact: Artefact, gate_stem: str | None = None, precision: str | None = None) -> None:
         """Open the nets.
@@ -52,7 +56,7 @@ class Detector:
             self.gate_stem = gate_stem or str(parameters["gate_stem"])
             self._anchors = anchors(**parameters["anchors"])
             self._variances = [float(value) for value in parameters["variances"]]
-            floor = float(parameters["score_floor"])
+            floor, self.sure = float(parameters["score_floor"]), float(parameters["score_sure"])
             self._least = math.log(floor / (1 - floor))
             self._nms_iou = float(parameters["nms_iou"])
             self._size = _size(artefact.card.input["size"])

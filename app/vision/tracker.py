@@ -15,7 +15,6 @@ from app.vision.association import bodies_of, continuity, crowns, nearness, pair
 from app.vision.boxes import iou
 from app.vision.faces import head_regions
 
-FIRM = 0.5  # score from which a detection may start a track
 CONFIRMING_HITS = 2
 LOST_AFTER = 1.5  # seconds unseen; people hide one another for about one
 LEFT_AFTER = 0.4  # seconds unseen, when the body should be out of the picture by now
@@ -77,7 +76,13 @@ class Path:
 class Tracker:
     """The bodies in front of one camera."""
 
-    def __init__(self) -> None:
+    def __init__(self, firm: float) -> None:
+        """Begin with nobody.
+
+        Args:
+            firm: score from which a detection may start a track.
+        """
+        self._firm = firm
         self.ended: list[Track] = []  # those that died in the last update
         self._paths: list[Path] = []
         self._tracks_born = 0
@@ -142,7 +147,7 @@ class Tracker:
             if body in face_of:
                 firm.append(Sighting(box, face_of[body], faces.boxes[face_of[body]]))
             else:
-                (firm if score >= FIRM else faint).append(Sighting(box, None, NO_FACE))
+                (firm if score >= self._firm else faint).append(Sighting(box, None, NO_FACE))
         guessed = bodies_of(faces.boxes, *self._size)
         lone = [face for face in range(len(faces)) if face not in face_of.values()]
         return firm, faint, [Sighting(guessed[face], face, faces.boxes[face]) for face in lone]

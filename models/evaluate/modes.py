@@ -208,7 +208,7 @@ def _refuse_threshold(wanted: Wanted) -> None:
 
 
 def _person_score() -> float:
-    return float(shipped("detector").card.parameters["score_floor"])
+    return float(shipped("detector").card.parameters["score_sure"])
 
 
 def _contest(make: Callable[[], Mode], whole: Detector, card: Card, parameters: dict[str, Any]) -> Contest:

@@ -19,12 +19,11 @@ from app.vision.boxes import anchors
 from app.vision.detector import Detector
 from app.vision.faces import LONGEST, MIN_SCORE, FaceFinder
 from app.vision.picture import ArrayPicture
-from app.vision.tracker import FIRM
 from models.detection.finding import FLOOR, OVERLAPS, finds
 from models.detection.teachers import YuNet
 
 HEADS = {  # category -> the card's name of its anchors, outputs of its codes and logits, score that the runtime acts on
-    "person": ("anchors", "box_codes", "person_logit", FIRM),
+    "person": ("anchors", "box_codes", "person_logit", 0.5),
     "face": ("face_anchors", "face_codes", "face_logit", MIN_SCORE),
 }
 FACE_SIZE = (LONGEST, 240)  # what a picture is shrunk into for a face net at the runtime's size
@@ -57,10 +56,9 @@ def person_net(artefact: Artefact, gate_stem: str | None = None, precision: str 
 class RuntimePersons:
     """The person detector as a camera uses it."""
 
-    threshold = FIRM
-
     def __init__(self, artefact: Artefact) -> None:
         self._detector = person_net(artefact)
+        self.threshold = self._detector.sure
         self.sha256, self.precision = fingerprint(artefact.card), self._detector.precision
 
     def find(self, image: Image, least: float) -> tuple[Array, Array]:

@@ -44,7 +44,8 @@ def anchor_shapes() -> dict[str, Any]:
 PARAMETERS: dict[str, Any] = {
     "anchors": anchor_shapes(),
     "variances": [10, 10, 5, 5],
-    "score_floor": 0.3,
+    "score_floor": 0.3,  # of finds that may go on with a track
+    "score_sure": 0.5,  # of those that may start one and hold the gate open
     "nms_iou": 0.6,
     "cut": "b02",
     "gate_stem": "half",

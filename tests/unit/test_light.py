@@ -14,6 +14,7 @@ from workers.packets import TOLD
 from workers.sampling import Counters
 
 FPS, LENGTH = 25, 25  # packets a second and in a group: a key frame each second
+LOOKS = 2  # seconds between key frames that are decoded at rest: every second one, by `SPARSE`
 IDR, SLICE = b"\0\0\0\1\x65", b"\0\0\0\1\x41"
 
 
@@ -38,6 +39,7 @@ class Stream:
         self.cost = 0.001  # CPU seconds to decode a packet
         self.pictures = [Picture()]  # that the decoder gives for a key frame
         self.random = np.random.default_rng(0)
+        self.length = LENGTH
         self.place = 0
         self.decoded: list[Packet[VideoStream]] = []
         self.due = True
@@ -51,7 +53,7 @@ class Stream:
 
     def send(self, growth: float = 1.0, key: bool | None = None) -> "list[Packet[VideoStream]]":
         """Send one packet and return those that are decoded for it."""
-        key = self.place % LENGTH == 0 if key is None else key
+        key = self.place % self.length == 0 if key is None else key
         self.place = 1 if key else self.place + 1
         size = 20_000 if key else round(500 * growth * np.exp(self.random.normal(0, 0.05)))
         packet = Packet((IDR if key else SLICE) + bytes(size))
@@ -70,12 +72,18 @@ class Stream:
         return sum(len(self.send(growth)) for _ in range(round(seconds * FPS)))
 
     def rest(self) -> "Stream":
-        """Go on until only key frames are decoded, at the first packet after one."""
+        """Go on until only key frames are decoded, at the first packet after one that was."""
         self.run(30)
-        while self.place % LENGTH != 1:
+        while self.place % LENGTH:
             self.send()
-        assert self.run(4) == 4
+        if not self.send():
+            self.run(1)  # to the next key frame
+        assert self.run(2 * LOOKS) == 2
         return self
+
+    def up_to_a_look(self) -> None:
+        """Go on from `rest` until the next packet is a key frame that is decoded."""
+        assert self.run(LOOKS - 1 / FPS) == 0
 
 
 @pytest.fixture
@@ -104,10 +112,25 @@ def test_everything_is_decoded_until_stillness_is_known(stream: Stream) -> None:
 def test_only_key_frames_are_decoded_of_a_still_scene(stream: Stream) -> None:
     stream.rest()
     skipped = stream.counters.skipped
-    assert stream.run(60) == 60
-    assert stream.counters.skipped == pytest.approx(skipped + 60 * (FPS - 1), abs=LENGTH)
-    assert all(packet.is_keyframe for packet in stream.decoded[-60:])
+    assert stream.run(60) == 60 / LOOKS
+    assert stream.counters.skipped == pytest.approx(skipped + 60 * (FPS - 1 / LOOKS), abs=LENGTH)
+    assert all(packet.is_keyframe for packet in stream.decoded[-60 // LOOKS :])
     assert stream.counters.woken == stream.counters.missed_by_packets == 0
+
+
+def test_packets_that_tell_after_a_key_frame_that_was_passed_over_bring_it_along(stream: Stream) -> None:
+    stream.rest()
+    assert stream.run(1) == 0
+    woken: list[Packet[VideoStream]] = []
+    while not woken:
+        woken = stream.send(growth=3.0)
+    assert [packet.is_keyframe for packet in woken] == [True] + [False] * (stream.place - 1)
+
+
+def test_key_frames_that_are_far_apart_are_all_decoded(stream: Stream) -> None:
+    stream.length = 2 * LENGTH
+    stream.run(60)
+    assert stream.run(20) == 10
 
 
 def test_larger_packets_wake_with_all_since_the_key_frame_in_order(stream: Stream) -> None:
@@ -139,8 +162,7 @@ def test_a_false_alarm_is_over_soon(stream: Stream) -> None:
 
 def test_motion_in_a_key_frame_wakes_at_the_next_packet_and_costs_trust(stream: Stream) -> None:
     stream.rest()
-    while stream.place % LENGTH:
-        stream.send()
+    stream.up_to_a_look()
     stream.moving = stream.people = True  # somebody came, and no packet told
     assert len(stream.send()) == 1
     assert len(stream.send()) == 1
@@ -153,15 +175,14 @@ def test_motion_in_a_key_frame_wakes_at_the_next_packet_and_costs_trust(stream: 
 @pytest.mark.parametrize(("seconds", "missed"), [(0.0, 0), (0.6, 1)])
 def test_packets_that_tell_after_the_key_frame_earn_no_trust(stream: Stream, seconds: float, missed: int) -> None:
     stream.rest()
-    while stream.place % LENGTH:
-        stream.send()
+    stream.up_to_a_look()
     stream.moving = stream.people = True  # he came right before this key frame, or stood still until now
     stream.run(seconds)
     stream.run(AFTER + 1, growth=3.0)
     assert (stream.counters.woken, stream.counters.missed_by_packets) == (0, missed)
     stream.moving = stream.people = False
     stream.run(15)
-    assert stream.run(20) == (20 * FPS if missed else 20)
+    assert stream.run(20) == (20 * FPS if missed else 20 / LOOKS)
     assert not stream.experience.trust.given(stream.clock, presumed=False)
 
 
@@ -179,8 +200,7 @@ def test_trust_comes_back_when_packets_have_told_of_visits(stream: Stream) -> No
 
 def test_a_gate_that_opens_for_nobody_costs_no_trust(stream: Stream) -> None:
     stream.rest()
-    while stream.place % LENGTH:
-        stream.send()
+    stream.up_to_a_look()
     stream.moving = True
     stream.run(2)
     stream.moving = False
@@ -194,8 +214,7 @@ def test_a_damaged_or_late_picture_of_a_key_frame_ends_the_rest(stream: Stream) 
         stream.pictures = [Picture()]
         stream.rest()
         stream.pictures = list(pictures)
-        while stream.place % LENGTH:
-            stream.send()
+        stream.up_to_a_look()
         stream.send()
         assert len(stream.send()) == 1
         assert stream.run(10) == 10 * FPS
@@ -213,7 +232,7 @@ def test_key_frames_that_stay_away_end_the_rest(stream: Stream) -> None:
 def test_a_group_that_takes_long_to_decode_is_decoded_at_once(stream: Stream) -> None:
     stream.cost = MOST_CATCH_UP / (LENGTH - 2)
     assert stream.run(60) == 60 * FPS
-    stream.cost = MOST_CATCH_UP / LENGTH
+    stream.cost = MOST_CATCH_UP / (LENGTH + 1)
     stream.rest()
 
 

@@ -134,7 +134,8 @@ def test_a_portrait_that_walks_is_one_track_of_one_person(
 ) -> None:
     finder, embedder = face_nets
     # In floats, so that every processor finds the same: the net is hardly sure of half a portrait on plain grey.
-    detector, tracker, best = Detector(shipped("detector"), precision="fp32"), Tracker(), BestShots()
+    detector = Detector(shipped("detector"), precision="fp32")
+    tracker, best = Tracker(detector.sure), BestShots()
     rng = np.random.default_rng(5)
     taken: list[FaceShot] = []
     for step in range(15):

@@ -13,6 +13,7 @@ from app.vision.tracker import LEFT_AFTER, LOST_AFTER, TENTATIVE_AFTER, Tracker
 
 WIDTH, HEIGHT = 640, 360
 FPS = pytest.mark.parametrize("fps", [5, 25])
+FIRM = 0.5  # score that starts a track
 
 Box = Sequence[float]
 
@@ -60,7 +61,7 @@ def ids(tracks: Sequence[Track]) -> list[int]:
 
 @FPS
 def test_somebody_who_walks_by_is_one_track(fps: int) -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     for step in range(3 * fps):
         tracks = update(tracker, step / fps, [body(60 + 170 * step / fps)])  # two body widths a second
         assert ids(tracks) == [1]
@@ -71,7 +72,7 @@ def test_somebody_who_walks_by_is_one_track(fps: int) -> None:
 
 @FPS
 def test_two_who_cross_keep_their_ids(fps: int) -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     for step in range(4 * fps):
         clock = step / fps
         left, right = 100 + 110 * clock, 540 - 110 * clock
@@ -88,7 +89,7 @@ def test_two_who_cross_keep_their_ids(fps: int) -> None:
 @FPS
 def test_two_who_meet_and_turn_back_keep_their_faces(fps: int) -> None:
     """Where they go says they crossed; their faces, always in sight, say that they did not."""
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     for step in range(4 * fps):
         clock = step / fps
         away = abs(2 - clock) * 90 + 20
@@ -101,7 +102,7 @@ def test_two_who_meet_and_turn_back_keep_their_faces(fps: int) -> None:
 
 @FPS
 def test_one_who_is_hidden_for_a_second_goes_on(fps: int) -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     for step in range(4 * fps):
         clock = step / fps
         hidden = 1.5 <= clock < 2.5
@@ -117,7 +118,7 @@ def test_one_who_is_hidden_for_a_second_goes_on(fps: int) -> None:
 @FPS
 def test_who_walks_out_of_the_picture_is_given_up_sooner_than_who_vanishes(fps: int) -> None:
     def given_up(scene: Callable[[float], list[Box]]) -> float:
-        tracker, seen = Tracker(), 0.0
+        tracker, seen = Tracker(FIRM), 0.0
         for step in range(10 * fps):
             clock = step / fps
             bodies = scene(clock)
@@ -139,7 +140,7 @@ def test_who_walks_out_of_the_picture_is_given_up_sooner_than_who_vanishes(fps: 
 
 
 def test_a_single_find_is_no_visit() -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     assert not update(tracker, 0.0, [body(300)])[0].confirmed
     assert update(tracker, TENTATIVE_AFTER)
     assert update(tracker, TENTATIVE_AFTER + 0.01) == []
@@ -147,7 +148,7 @@ def test_a_single_find_is_no_visit() -> None:
 
 
 def test_ended_tells_of_the_last_update_alone() -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     update(tracker, 0.0, [body(300)])
     update(tracker, 5.0)
     assert ids(tracker.ended) == [1]
@@ -156,7 +157,7 @@ def test_ended_tells_of_the_last_update_alone() -> None:
 
 
 def test_a_faint_find_goes_on_with_a_track_and_starts_none() -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     faint = persons([body(300)], [0.35])
     assert tracker.update(faint, looks([]), 0.0, WIDTH, HEIGHT) == []
     update(tracker, 0.2, [body(300)])
@@ -165,19 +166,19 @@ def test_a_faint_find_goes_on_with_a_track_and_starts_none() -> None:
 
 
 def test_a_faint_find_with_a_face_starts_a_track() -> None:
-    tracks = Tracker().update(persons([body(300)], [0.35]), looks([face_on(300)]), 0.0, WIDTH, HEIGHT)
+    tracks = Tracker(FIRM).update(persons([body(300)], [0.35]), looks([face_on(300)]), 0.0, WIDTH, HEIGHT)
     assert [track.face for track in tracks] == [0]
 
 
 def test_a_second_box_around_one_body_starts_no_track() -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     assert ids(update(tracker, 0.0, [body(300), body(304, height=170)])) == [1]
     assert ids(update(tracker, 0.2, [body(300), body(304, height=170)])) == [1]
 
 
 @FPS
 def test_a_close_face_without_a_body_is_followed_and_gets_its_body(fps: int) -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     for step in range(2 * fps):
         clock = step / fps
         size = 80 + 20 * clock
@@ -199,7 +200,7 @@ def test_a_close_face_without_a_body_is_followed_and_gets_its_body(fps: int) -> 
 
 @FPS
 def test_a_body_that_is_lost_goes_along_with_its_face(fps: int) -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     update(tracker, 0.0, [body(200)], [face_on(200)])
     for step in range(1, 3 * fps):
         x = 200 + 60 * step / fps
@@ -209,7 +210,7 @@ def test_a_body_that_is_lost_goes_along_with_its_face(fps: int) -> None:
 
 
 def test_a_face_outside_of_the_head_region_goes_to_the_track_that_had_it() -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     update(tracker, 0.0, [body(300)], [face_on(300)])
     legs = body(300, y=130, height=130)  # this time the net boxed him from the chest down
     tracks = update(tracker, 0.2, [legs], [face_on(300)])
@@ -219,18 +220,18 @@ def test_a_face_outside_of_the_head_region_goes_to_the_track_that_had_it() -> No
 def test_each_face_goes_to_its_own_body() -> None:
     bodies = [body(300, width=120), body(370, y=75, width=110)]
     faces = [face_on(370, y=75, width=110), face_on(300, width=120)]
-    tracks = update(Tracker(), 0.0, bodies, faces)
+    tracks = update(Tracker(FIRM), 0.0, bodies, faces)
     assert {round(float(track.box[1])): track.face for track in tracks} == {60: 1, 75: 0}
 
 
 def test_a_small_face_behind_a_shoulder_is_somebody_else() -> None:
     near, far = body(300, width=240), [235.0, 70.0, 251.0, 90.0]
-    tracks = update(Tracker(), 0.0, [near], [far])
+    tracks = update(Tracker(FIRM), 0.0, [near], [far])
     assert [track.face for track in tracks] == [None, 0]
 
 
 def test_split_goes_on_under_a_new_id() -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     for step in range(3):
         tracks = update(tracker, step / 5, [body(300)], [face_on(300)])
     old = replace(tracks[0])
@@ -247,7 +248,7 @@ def test_split_goes_on_under_a_new_id() -> None:
 
 
 def test_boxes_lie_in_the_picture_and_match_the_ids() -> None:
-    tracker = Tracker()
+    tracker = Tracker(FIRM)
     for step in range(5):
         update(tracker, step / 5, [body(500 + 30 * step), body(100)])
     update(tracker, 1.2, [body(100)])
@@ -256,7 +257,7 @@ def test_boxes_lie_in_the_picture_and_match_the_ids() -> None:
     assert boxes.shape == (2, 4)
     assert (boxes >= 0).all()
     assert (boxes <= [WIDTH, HEIGHT, WIDTH, HEIGHT]).all()
-    assert Tracker().boxes().shape == (0, 4)
+    assert Tracker(FIRM).boxes().shape == (0, 4)
 
 
 def crowd(seed: int) -> list[tuple[Detections, Faces]]:
@@ -274,7 +275,7 @@ def crowd(seed: int) -> list[tuple[Detections, Faces]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_two_tracks_share_a_face_and_every_face_has_a_track(seed: int) -> None:
-    tracker, known = Tracker(), 0
+    tracker, known = Tracker(FIRM), 0
     for step, (bodies, faces) in enumerate(crowd(seed)):
         tracks = tracker.update(bodies, faces, step / 5, WIDTH, HEIGHT)
         owned = [track.face for track in tracks if track.face is not None]
@@ -292,7 +293,7 @@ def test_no_two_tracks_share_a_face_and_every_face_has_a_track(seed: int) -> Non
 
 def test_the_same_frames_give_the_same_tracks() -> None:
     def told() -> list[list[tuple[int, bool, int | None, bytes]]]:
-        tracker = Tracker()
+        tracker = Tracker(FIRM)
         return [
             [
                 (track.id, track.confirmed, track.face, track.box.tobytes())
