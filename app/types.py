@@ -33,6 +33,9 @@ class Picture(Protocol):
     def scaled(self, width: int, height: int) -> Image:
         """Return the whole picture resized by area averaging, BGR (height, width, 3)."""
 
+    def luma(self, width: int, height: int) -> Image:
+        """Return the whole picture resized by area averaging, grey (height, width)."""
+
     def image(self) -> Image:
         """Return the whole picture, BGR (self.height, self.width, 3)."""
 

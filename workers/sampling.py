@@ -7,8 +7,8 @@ from datetime import datetime
 from av.video.frame import VideoFrame
 
 from app.types import Camera, Frame
+from app.vision.picture import Converter, DecodedPicture
 from workers.mailbox import Mailbox
-from workers.picture import Converter, DecodedPicture
 
 _EARLY = 0.1  # share of the interval by which a frame may come too soon: cameras are not punctual
 

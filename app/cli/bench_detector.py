@@ -28,8 +28,8 @@ from app.types import Image, Picture
 from app.vision.artefact import Artefact, shipped
 from app.vision.detector import Detector
 from app.vision.gate import Gate, make_gate
+from app.vision.picture import Converter, DecodedPicture
 from app.vision.processor import describe, read_cpuinfo
-from workers.picture import Converter, DecodedPicture
 from workers.simulator.people import hallway, noisy
 
 WIDTH, HEIGHT = 640, 360

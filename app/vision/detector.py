@@ -1,10 +1,10 @@
 """The person detector in two steps: `look` runs the stem, whose features the gate judges, `finish` the rest.
 
 The net remembers nothing and may be shared by any number of cameras. Its card says where the gate's features come
-from: from a stem of its own for a picture of half the side (``half``), or from the cut of the very pass that the tail
-goes on with (``cut``), in averages if the stem gives some. With a half-size stem the whole pass sees noisy pictures
-smoothed; the gate never does, for it learns the noise. The card also names the files of each precision, ``fp32`` and
-``int8``; the processor decides.
+from: from a stem of its own for a grey picture of half the side (``half``), or from the cut of the very pass that the
+tail goes on with (``cut``), in averages if the stem gives some. With a half-size stem the whole pass sees noisy
+pictures smoothed; the gate never does, for it learns the noise. The card also names the files of each precision,
+``fp32`` and ``int8``; the processor decides.
 """
 
 import math
@@ -28,7 +28,7 @@ class Glance:
     """A picture of which only the stem has run."""
 
     picture: Picture
-    small: Image  # what the stem was shown, BGR
+    small: Image  # grey, of the size of what the stem was shown
     features: Array  # (C, h, w) for the gate
     cells: Array | None  # (1, C, h, w) what the tail goes on with; None when the stem of the whole pass has not run
 
@@ -82,11 +82,11 @@ class Detector:
     def look(self, picture: Picture) -> Glance:
         """Run the stem alone."""
         if self._half_stem is None:
-            small = picture.scaled(*self._size)
-            outputs = _run(self._stem, _blob(small))
-            return Glance(picture, small, outputs.get("features", outputs["map"])[0], outputs["map"])
-        small = picture.scaled(*self._half_size)
-        outputs = _run(self._half_stem, _blob(small))
+            outputs = _run(self._stem, _blob(picture.scaled(*self._size)))
+            features = outputs.get("features", outputs["map"])[0]
+            return Glance(picture, picture.luma(*self._size), features, outputs["map"])
+        small = picture.luma(*self._half_size)
+        outputs = _run(self._half_stem, small[None, None].astype(np.float32))
         return Glance(picture, small, outputs["features"][0], None)
 
     def finish(self, glance: Glance) -> Detections:

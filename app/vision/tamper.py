@@ -93,7 +93,7 @@ class TamperWatch:
         return self._told
 
     def look(self, picture: Image, clock: float, *, somebody: bool) -> Change | None:
-        """Look at a small BGR picture (h, w, 3) and return what began or ended with it, often nothing.
+        """Look at a small grey picture (h, w) and return what began or ended with it, often nothing.
 
         Args:
             clock: monotonic seconds.
@@ -104,7 +104,7 @@ class TamperWatch:
         step = min(clock - self._clock, LONGEST_STEP) if self._recent else 0.0
         self._clock = clock
         self._followed = clock if somebody else self._followed
-        grey = _grey(picture)
+        grey = _sized(picture)
         stirred = self._take(_half(grey))
         if len(self._recent) < AVERAGED:
             return None
@@ -248,12 +248,11 @@ def _detail(kind: TamperKind, look: Look) -> str:
             return "the picture has lost its fine detail"
 
 
-def _grey(picture: Image) -> Array:
-    """Return a BGR picture as grey (150, 150)."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+def _sized(grey: Image) -> Array:
+    """Return a grey picture as (150, 150)."""
     if grey.shape != (SIDE, SIDE):
-        grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(grey, np.float32)
+        grey = np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    return grey.astype(np.float32)
 
 
 def _half(grey: Array) -> Array:

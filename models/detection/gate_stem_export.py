@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from app.errors import SetupError
+from app.vision.picture import ArrayPicture
 from app.vision.runtime import ort
 from models.detection.onnx_writer import layer
 from models.nets.gate_stem import POOLED, GateStem
-from models.pictures import as_batch, shrunk
 from models.precisions import FEATURES, HALF_STEM
 from models.run import load
 from models.starter.graph import Graph, Map
@@ -43,8 +43,8 @@ def export_gate_stem(run: Path, folder: Path, pictures: Iterable[np.ndarray]) ->
 
 def gate_stem_model(net: GateStem) -> bytes:
     """Return the stem as ONNX, batch normalisation folded in; averages and the last convolution are one kernel."""
-    graph = Graph("gate stem", {"image": [1, 3, HALF_SIDE, HALF_SIDE]})
-    cells = layer(graph, Map("image", 3, HALF_SIDE, HALF_SIDE), net.first, scale=1 / 128)
+    graph = Graph("gate stem", {"image": [1, 1, HALF_SIDE, HALF_SIDE]})
+    cells = layer(graph, Map("image", 1, HALF_SIDE, HALF_SIDE), net.first, scale=1 / 128)
     cells = layer(graph, cells, net.depthwise)
     weights, bias = net.pointwise.weight.detach().double().numpy(), net.pointwise.bias
     assert bias is not None
@@ -58,7 +58,7 @@ def _disagreement(net: GateStem, content: bytes, pictures: Iterable[np.ndarray])
     """Return the largest difference of file and net, as a share of the largest feature."""
     session, worst = ort.InferenceSession(content, providers=["CPUExecutionProvider"]), 0.0
     for picture in pictures:
-        batch = as_batch(shrunk(picture, HALF_SIDE, HALF_SIDE))
+        batch = ArrayPicture(picture).luma(HALF_SIDE, HALF_SIDE)[None, None].astype(np.float32)
         with torch.no_grad():
             expected = net(torch.from_numpy(batch)).numpy()
         (features,) = session.run([FEATURES], {"image": batch})

@@ -21,7 +21,7 @@ import numpy as np
 
 from app.options import positive
 from app.types import Detections, Image
-from app.vision.picture import ArrayPicture
+from app.vision.picture import as_camera
 from models.commands import add_cache, say
 from models.detection.finding import FLOOR
 from models.evaluate.counts import (
@@ -176,7 +176,7 @@ def replayed(frames: Iterator[tuple[int, Image]], clip: VisitClip, contest: Cont
     """Run a new gate over a clip's frames; the plain net runs beside it, in turns on the same frames."""
     mode, replay, near = contest.make(), Replay(), 0
     for turn, (index, image) in enumerate(frames):
-        picture = ArrayPicture(image)
+        picture = as_camera(image)
         near += clip.near[index]
         counts = clip.near[index] and near % FINDS_EVERY == 1
         timed = turn >= WARM_UP and (turn - WARM_UP) % TIMED_EVERY == 0

@@ -1,7 +1,7 @@
 """The gate's own stem: a cheap net that gives what the detector's first blocks would give at half size, without noise.
 
 The first blocks of MobileNetV2 spend their time on maps of the picture's own resolution. Patches of 8x8 pixels, every
-fourth one, skip them: a quarter of the multiply-adds and a third of the time.
+fourth one, skip them; and what moves does so in the luma, which a decoder hands over as it is.
 """
 
 from torch import Tensor, nn
@@ -16,11 +16,11 @@ FEATURES = 24  # channels of the detector's map
 
 
 class GateStem(nn.Module):
-    """BGR 0..255 (n, 3, h, w) -> the gate's features (n, 24, h / 8, w / 8), sides rounded up."""
+    """Grey 0..255 (n, 1, h, w) -> the gate's features (n, 24, h / 8, w / 8), sides rounded up."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = Convolution(3, PATCHES, PATCH, STRIDE)
+        self.first = Convolution(1, PATCHES, PATCH, STRIDE)
         self.depthwise = Convolution(PATCHES, PATCHES, 3, groups=PATCHES)
         self.pointwise = nn.Conv2d(PATCHES, FEATURES, 1)
 

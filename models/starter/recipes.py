@@ -68,7 +68,7 @@ PERSON = Recipe(
     outputs={
         "stem.onnx": "map (1, 24, 75, 75) for the tail; features (1, 24, 25, 25), its 3x3 averages, for the gate",
         "stem.int8.onnx": "the same, in 8-bit integers behind the first block",
-        "stem_half.onnx": "features (1, 24, 19, 19) of a 150x150 picture for the gate: what the first blocks "
+        "stem_half.onnx": "features (1, 24, 19, 19) of a grey 150x150 picture for the gate: what the first blocks "
         "would give there without noise, averaged 2x2",
         "tail.onnx": "box_codes (1, 1917, 4) as ty tx th tw; person_logit (1, 1917)",
         "tail.int8.onnx": "the same, in 8-bit integers",

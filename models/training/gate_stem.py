@@ -19,6 +19,7 @@ from models.run import Plan
 from models.starter.person import HALF_SIDE
 from models.training.device import device
 
+BGR_SHARES = (0.114, 0.587, 0.299)  # of luma
 SIZE = (HALF_SIDE, HALF_SIDE)
 HELD = 200  # pictures that judge
 SENSOR, LARGEST_SENSOR = 0.35, 25.0  # share of the pictures with additive noise, its largest deviation in grey levels
@@ -59,13 +60,18 @@ class Task:
         return {"score": 1 - float(terms["features"]), "cosine": 1 - float(terms["direction"])}
 
     def _compared(self, net: nn.Module, clean: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        seen = disturbed(clean, noise).to(self._device).contiguous(memory_format=torch.channels_last)
+        seen = luma(disturbed(clean, noise)).to(self._device)
         clean = clean.to(self._device).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             teacher = functional.avg_pool2d(self._teacher(clean), POOLED)
         features = net(seen)
         direction = 1 - functional.cosine_similarity(features, teacher, dim=1)
         return {"features": map_loss(features, teacher), "direction": direction.mean()}
+
+
+def luma(pictures: Tensor) -> Tensor:
+    """Return BGR pictures (n, 3, h, w) as grey (n, 1, h, w), by ITU-R BT.601 as cameras and OpenCV do."""
+    return (pictures * torch.tensor(BGR_SHARES).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def disturbed(pictures: Tensor, noise: torch.Generator) -> Tensor:

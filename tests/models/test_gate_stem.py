@@ -9,6 +9,7 @@ from fixtures_starter import take_or_skip
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install torch")
 
 from app.vision.artefact import Net, shipped  # noqa: E402
+from app.vision.picture import ArrayPicture  # noqa: E402
 from models.detection.gate_stem_export import gate_stem_model  # noqa: E402
 from models.nets.gate_stem import FEATURES, POOLED, GateStem  # noqa: E402
 from models.nets.starter_weights import load_starter  # noqa: E402
@@ -22,10 +23,10 @@ from models.training.gate_stem import disturbed  # noqa: E402
 def test_the_file_is_the_net(tmp_path: Path) -> None:
     torch.manual_seed(3)
     net = GateStem()
-    net.train()(torch.rand(4, 3, HALF_SIDE, HALF_SIDE) * 255)  # running figures that are not 0 and 1
+    net.train()(torch.rand(4, 1, HALF_SIDE, HALF_SIDE) * 255)  # running figures that are not 0 and 1
     path = tmp_path / HALF_STEM
     path.write_bytes(gate_stem_model(net.eval()))
-    picture = np.random.default_rng(0).integers(0, 256, (1, 3, HALF_SIDE, HALF_SIDE)).astype(np.float32)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 1, HALF_SIDE, HALF_SIDE)).astype(np.float32)
     (features,) = Net(path).run(picture)
     with torch.no_grad():
         expected = net(torch.from_numpy(picture)).numpy()
@@ -41,7 +42,8 @@ def test_the_shipped_stem_points_where_the_first_blocks_point(packages: Path, po
         batch = as_batch(shrunk(picture, HALF_SIDE, HALF_SIDE))
         with torch.no_grad():
             expected = torch.nn.functional.avg_pool2d(teacher(torch.from_numpy(batch)), POOLED)
-            features = torch.from_numpy(stem.run(batch)[0])
+            seen = ArrayPicture(picture).luma(HALF_SIDE, HALF_SIDE)[None, None].astype(np.float32)
+            features = torch.from_numpy(stem.run(seen)[0])
             alike.append(float(torch.nn.functional.cosine_similarity(features, expected, dim=1).mean()))
     assert np.median(alike) > 0.6  # mean cosine over the cells; two random maps have 0
 

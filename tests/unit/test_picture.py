@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from app.types import Image, Picture
-from app.vision.picture import ArrayPicture
-from workers.picture import Converter, DecodedPicture
+from app.vision.picture import ArrayPicture, Converter, DecodedPicture
 
 
 def gradient(width: int, height: int) -> Image:
@@ -38,6 +37,16 @@ def test_scaling_averages_areas() -> None:
     stripes[::2] = 200  # thinner than a pixel of the small picture
     small = decoded(stripes).scaled(160, 90)
     assert np.abs(small.astype(int) - 100).max() < 12
+
+
+@pytest.mark.parametrize("make", [decoded, ArrayPicture])
+def test_luma_is_the_grey_of_the_small_picture(make: type) -> None:
+    image = gradient(640, 360)
+    picture: Picture = make(image)
+    luma = picture.luma(150, 150)
+    assert luma.dtype == np.uint8 and luma.flags.c_contiguous and luma.shape == (150, 150)
+    expected = cv2.cvtColor(cv2.resize(image, (150, 150), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+    assert np.abs(luma.astype(int) - expected).mean() < 2
 
 
 def test_the_whole_picture_is_converted_once_and_only_on_demand() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app.types import Ending, Image, TamperKind
+from app.vision.picture import ArrayPicture
 from app.vision.tamper import ACCEPTANCE, HOLD, LONGEST_DARK, Change, TamperWatch
 from app.vision.views import HALF, SIDE, Look, View, block_means
 
@@ -72,7 +73,8 @@ def behind_a_hand(share: float) -> Image:
 
 
 def _small(picture: Image) -> Image:
-    return np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    """What the gate's stem is shown of it: grey."""
+    return picture if picture.ndim == 2 else ArrayPicture(picture).luma(SIDE, SIDE)
 
 
 SMALL = _small(place())
@@ -85,7 +87,7 @@ class Door:
         self.watch = TamperWatch(told)
         self.clock = 1000.0
         self.period = period
-        fields = np.random.default_rng(7).standard_normal((16, SIDE, SIDE, 1), np.float32) * noise
+        fields = np.random.default_rng(7).standard_normal((16, SIDE, SIDE), np.float32) * noise
         self.noise = cycle(np.rint(fields).astype(np.int16))
 
     def show(self, seen: Image | Callable[[float], Image], seconds: float, somebody: bool = False) -> list[Change]:
@@ -312,7 +314,7 @@ def look_at(grey: Image) -> Look:
 
 def looks() -> Iterator[tuple[Image, Look]]:
     for seed in range(3):
-        grey = np.asarray(cv2.cvtColor(_small(place(seed)), cv2.COLOR_BGR2GRAY), np.uint8)
+        grey = _small(place(seed))
         yield grey, look_at(grey)
 
 
