@@ -17,7 +17,7 @@ from app.vision.faces import decode
 from app.vision.picture import ArrayPicture
 from models.pictures import patterns, shrunk, variants
 from models.starter.person import SIDE, PersonNet, anchor_shapes
-from models.starter.recipes import EMBEDDER, FINDER
+from models.starter.recipes import FINDER
 
 FINDER_SIDE = 320  # the longest side that the runtime searches
 MULTIPLE = int(FINDER.parameters["multiple"])
@@ -97,9 +97,11 @@ def _detection_differences(
     ]
 
 
-def embedder_differences(crops: list[Image], reference: Mapping[str, np.ndarray]) -> list[Difference]:
-    """Compare the embedder's unit vectors with the TFLite net's, brought to unit length."""
-    net = Artefact(SHIPPED / EMBEDDER.name).open("embedder.onnx")
+def embedder_differences(
+    starter: Artefact, crops: list[Image], reference: Mapping[str, np.ndarray]
+) -> list[Difference]:
+    """Compare the starter embedder's unit vectors with the TFLite net's, brought to unit length."""
+    net = starter.open("embedder.onnx")
     vectors = net.run(batch(crops))[0]
     singly = _outputs(net, map(_single, crops))[0]
     expected = reference["vectors"] / np.linalg.norm(reference["vectors"], axis=1, keepdims=True)

@@ -44,7 +44,8 @@ def measure_parity(tensorflow_python: Path, cache: Path, say: Callable[[str], No
     reference = run_tensorflow(tensorflow_python, cache, whole, crops)
     starter = built(PERSON, cache)
     _keep(PERSON, starter, person_differences(starter, take(PERSON.source, cache), whole, reference), say)
-    _keep(EMBEDDER, Artefact(SHIPPED / EMBEDDER.name), embedder_differences(crops, reference), say)
+    known = built(EMBEDDER, cache)
+    _keep(EMBEDDER, known, embedder_differences(known, crops, reference), say)
     finder = finder_differences(take(FINDER.source, cache), pictures)
     _keep(FINDER, Artefact(SHIPPED / FINDER.name), finder, say)
 

@@ -1,7 +1,8 @@
 """A run of training: its file, its folder, and what is kept there so that it can go on after a break.
 
 The folder holds a copy of the run file, ``metrics.csv`` with a row for each look at the losses, ``last.pt`` with all
-that resuming needs, and ``best.pt`` with the averaged weights that validated best.
+that resuming needs, ``best.pt`` with the averaged weights that validated best, and ``start.pt`` with those before the
+first step.
 """
 
 import csv

@@ -42,7 +42,7 @@ _ACCESS: dict[str, JsonValue] = {
         "margin": 0.4102,
         "quality": 0.81,
         "box": [0.42, 0.18, 0.51, 0.33],
-        "nets": {"embedder": "embedder-mobilefacenet@5ee4a4aa7a1b"},
+        "nets": {"embedder": "embedder-taught-mobilefacenet@93edc28f9f51"},
         "captured_at": "2026-01-01T08:00:07.375000Z",
         "decided_at": "2026-01-01T08:00:07.412000Z",
         "expires_at": "2026-01-01T08:00:12.375000Z",

@@ -76,7 +76,7 @@ class GalleryHealthRead(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "embedder": "embedder-mobilefacenet@5ee4a4aa7a1b",
+                    "embedder": "embedder-taught-mobilefacenet@93edc28f9f51",
                     "persons": 297,
                     "persons_unknown": 1,
                     "persons_with_one_photo": 281,

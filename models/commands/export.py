@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     task = Plan.read(arguments.run / "run.toml").task
     if task in ACTIVATIONS:
         folders = arguments.sets or [arguments.cache / TASKS[task].sets]
-        difference = export_embedder(arguments.run, arguments.out, folders)
+        difference = export_embedder(arguments.run, arguments.out, arguments.cache, folders)
         say(f"cosine of each face's vectors by torch and ONNX: at least {1 - difference:.6f}")
     elif task == "gate_stem":
         difference = export_gate_stem(arguments.run, arguments.out, calibration_pictures(arguments.cache))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.packages import PackageFile
-from models.precisions import HALF_STEM, PRECISIONS, STEM, TAIL, kept_ranges, with_twins
+from models.precisions import EMBEDDER_NET, HALF_STEM, PRECISIONS, STEM, TAIL, kept_ranges, with_twins
 from models.starter import embedder, finder, person
 
 
@@ -134,5 +134,30 @@ EMBEDDER = Recipe(
     "pictures of people who were not asked, for research use. Check this before you use it on people.",
 )
 
-SHIPPED_RECIPES = (LEAN, FINDER, EMBEDDER)
-RECIPES = {recipe.role: recipe for recipe in SHIPPED_RECIPES} | {"starter_detector": PERSON}  # by their names in --only
+
+TAUGHT_EMBEDDER = "embedder-taught-mobilefacenet"
+
+
+def _taught(source: bytes) -> dict[str, bytes]:
+    """Return the embedder that was trained here; the source is what its training began from."""
+    return {EMBEDDER_NET: (TRAINED / "embedder" / EMBEDDER_NET).read_bytes()}
+
+
+TAUGHT = replace(
+    EMBEDDER,
+    name=TAUGHT_EMBEDDER,
+    build=_taught,
+    outputs={EMBEDDER_NET: "embedding (n, 320), rows of unit length"},
+    parameters=embedder.PARAMETERS | {"dimension": 320},
+    copyright=f"{EMBEDDER.copyright}; 2026 the Cardea authors",
+    training_data=f"Begun from {EMBEDDER.name} and taught by it and by SFace (Apache 2.0) on the unlabelled faces of "
+    "models/runs/embedder.toml (models/SETS.md): FairFace, All-Age-Faces and CelebA, the last two for non-commercial "
+    f"research. {EMBEDDER.training_data} SFace was trained on such pictures too.",
+    trained=TRAINED / "embedder",
+)
+
+SHIPPED_RECIPES = (LEAN, FINDER, TAUGHT)
+RECIPES = {recipe.role: recipe for recipe in SHIPPED_RECIPES} | {  # by their names in --only
+    "starter_detector": PERSON,
+    "starter_embedder": EMBEDDER,
+}

@@ -20,7 +20,7 @@ from models.nets.mobilefacenet import Activation, Layer, MobileFaceNet
 from models.nets.mobilefacenet_weights import load_starter_embedder
 from models.recognition.batches import FaceBatches, Faces, Source
 from models.recognition.crops import CropSet
-from models.recognition.judging import choose_judges
+from models.recognition.judging import Judges, choose_judges
 from models.recognition.teachers import DIMENSION, SHARES, Teacher, joint_vectors, open_teachers
 from models.run import Plan, load
 from models.training.device import device
@@ -46,9 +46,7 @@ class Task:
         torch.manual_seed(plan.seed)
         self._device = device()
         teachers = open_teachers(cache)
-        judging = CropSet(set_path(JUDGES, folders))
-        known = joint_vectors(judging, teachers, say)
-        self._judges = choose_judges(judging, known)
+        self._judges, known = open_judges(teachers, folders)
         self._batches = FaceBatches(_sources(plan.sets, folders, teachers, known), plan.batch, plan.seed)
         self._student = MobileFaceNet(DIMENSION, self.activation)
         for name in plan.start:
@@ -75,6 +73,17 @@ class Task:
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return what people never trained on say of it."""
         return self._judges.figures(net)
+
+
+def open_judges(teachers: Sequence[Teacher], folders: Sequence[Path]) -> tuple[Judges, Array]:
+    """Return who judges, and what the teachers see in all faces of their set, (n, d).
+
+    Raises:
+        SetupError: the set is missing, or has too few people.
+    """
+    judging = CropSet(set_path(JUDGES, folders))
+    known = joint_vectors(judging, teachers, say)
+    return choose_judges(judging, known), known
 
 
 def begin(student: MobileFaceNet, batches: FaceBatches, cache: Path) -> None:

@@ -89,6 +89,8 @@ def fit(run: Run, task: Task) -> None:
     optimiser, average = optimiser_of(net, plan), Average(net, plan.average)
     first, best = _restored(run, net, average, optimiser)
     run.begin(first)
+    if not first:
+        run.save("start", {"net": net.state_dict()})
     looked: dict[str, list[float]] = defaultdict(list)  # by term, since the last row of losses
     saved = time.monotonic()
     with closing(task.batches(first)) as batches:

@@ -46,7 +46,7 @@ def test_stem_and_tail_fit(starter_detector: Artefact) -> None:
 
 
 def test_the_embedder_takes_any_number_and_gives_unit_vectors() -> None:
-    net = Artefact(SHIPPED / EMBEDDER.name).open("embedder.onnx")
+    net = Artefact(SHIPPED / "former" / EMBEDDER.name).open("embedder.onnx")
     crops = noise(3, 3, 112, 112)
     (together,) = net.run(crops)
     (alone,) = net.run(crops[1:2])

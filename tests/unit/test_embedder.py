@@ -19,7 +19,7 @@ from app.vision.faces import FaceFinder, align
 from models.starter.build import UNMEASURED
 
 COLLINS, HOPPER = "Eileen Collins", "Grace Hopper"
-PINNED = {7: 0.069, 9: -0.045, 20: -0.236, 72: 0.105, 145: 0.084, 184: -0.186}  # of Grace Hopper's vector
+PINNED = {135: 0.066, 200: 0.092, 222: -0.186, 257: -0.235, 273: 0.067, 312: -0.156}  # of Grace Hopper's vector
 TABLE = {"fmr": [1e-1, 1e-2, 1e-3, 1e-4], "similarity": [0.2, 0.3, 0.36, 0.5]}
 TAIL = {"start": 0.5, "share": 1e-4, "scale": 0.03, "shape": 0.0, "least_rate": 1e-6}
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OPEN_A_NET = "from app.vision.artefact import shipped; shipped('embedder').open('embedder.onnx')"
-THE_SAME_WITHOUT_US = (
-    "import onnxruntime; onnxruntime.InferenceSession('app/artefacts/embedder-mobilefacenet/embedder.onnx')"
-)
+THE_SAME_WITHOUT_US = "import onnxruntime; onnxruntime.InferenceSession('app/artefacts/face-yunet/finder.onnx')"
 
 
 def left_in_home(home: Path, code: str) -> list[str]:
