@@ -14,7 +14,7 @@ LEAST = 1024  # weights; with fewer, codes and scales would be hardly smaller
 
 
 def with_coded_weights(model: bytes) -> bytes:
-    """Return the net with each convolution's weights as int8 codes and a scale per output channel."""
+    """Return a serialised float32 net with int8 codes for weights and a scale per output channel of convolutions."""
     net = onnx.load_from_string(model)
     graph = net.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}

@@ -1,8 +1,9 @@
 """Light decoding: while nothing moves before a camera, only its key frames are decoded and the others are kept.
 
-Key frames go through the gate, at least one in `SPARSE` seconds and one in every longer group of pictures, so nobody is
-overlooked for longer, whatever packets tell. When sizes grow, or a key frame shows that something moves, the packets
-since the last key frame are decoded in order; the pictures are then those of a decoder that never rested.
+Key frames go through the gate, but for those within `SPARSE` of the last one that did, so nobody is overlooked for
+longer than that and one group of pictures, whatever packets tell. When sizes grow, or a key frame shows that something
+moves, the packets since the last key frame are decoded in order; the pictures are then those of a decoder that never
+rested.
 
 A stream is decoded whole while its packets cannot be relied upon: few still groups known, sizes that vary much in
 stillness, key frames far apart, pictures that come in another order than packets, a codec whose key frames we cannot

@@ -80,7 +80,7 @@ class Tracker:
         """Begin with nobody.
 
         Args:
-            firm: score from which a detection may start a track.
+            firm: score, 0..1, from which a detection may start a track.
         """
         self._firm = firm
         self.ended: list[Track] = []  # those that died in the last update

@@ -21,9 +21,10 @@ from app.vision.faces import LONGEST, MIN_SCORE, FaceFinder
 from app.vision.picture import ArrayPicture
 from models.detection.finding import FLOOR, OVERLAPS, finds
 from models.detection.teachers import YuNet
+from models.starter.person import PARAMETERS
 
 HEADS = {  # category -> the card's name of its anchors, outputs of its codes and logits, score that the runtime acts on
-    "person": ("anchors", "box_codes", "person_logit", 0.5),
+    "person": ("anchors", "box_codes", "person_logit", PARAMETERS["score_sure"]),
     "face": ("face_anchors", "face_codes", "face_logit", MIN_SCORE),
 }
 FACE_SIZE = (LONGEST, 240)  # what a picture is shrunk into for a face net at the runtime's size

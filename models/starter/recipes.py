@@ -85,7 +85,7 @@ LEAN = replace(
     name=LEAN_DETECTOR,
     build=_lean,
     outputs=PERSON.outputs | {"stem.onnx": "map (1, 24, 75, 75) for the tail"},
-    # The latter by `cardea models evaluate floor`.
+    # Sure by `cardea models evaluate floor`.
     parameters=PERSON.parameters | {"score_floor": 0.4, "score_sure": 0.55},
     copyright="2018 cftang; 2026 the Cardea authors",
     training_data=f"Begun from {DETECTOR} and taught by it on the pictures of models/runs/persons.toml "
