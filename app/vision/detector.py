@@ -37,7 +37,7 @@ class Detector:
     """Finds persons.
 
     Attributes:
-        sure: score, 0..1, from which a find is a person by itself; a fainter one may only tell where somebody is by now.
+        sure: score, 0..1, from which a find is a person by itself; a fainter one only tells where somebody is by now.
     """
 
     def __init__(self, artefact: Artefact, gate_stem: str | None = None, precision: str | None = None) -> None:
