@@ -1,21 +1,18 @@
 """A worker: follows the store, owns cameras, runs inference loops over their newest frames.
 
-Threads: one reader per camera, one that follows the store, one inference loop per core. A camera belongs to one loop,
-so its state is touched by one thread, and people at many doors at once do not queue for a single core. A worker that
+Threads: one reader per camera, one that follows the store, one inference loop per core (`workers.lanes`). A worker that
 has not reached the store for `STALE` seconds still watches, but grants nothing: somebody may have been erased.
 """
 
 import logging
-import os
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from threading import Event as Signal
-from threading import Lock, Thread
+from threading import Thread
 
 import cv2
 
@@ -30,6 +27,7 @@ from app.vision.embedder import Embedder
 from app.vision.processor import describe, read_cpuinfo
 from workers.clocks import Clocks
 from workers.galleries import Galleries
+from workers.lanes import Lanes
 from workers.live import LiveView
 from workers.pipeline import CameraPipeline, Nets
 from workers.watched import Numbering, WatchedCamera
@@ -42,17 +40,6 @@ TRIM = 60.0  # seconds between returns of free memory: cameras that come and go 
 TELL = 2.0  # seconds between reports of what was counted, which go with a heartbeat
 ABANDONED = 20  # threads that hang in a decoder and cannot be ended; with more the process is to be replaced
 STALE = 3.0  # seconds; less than the lease, so that an erasure which waits for the lease is safe
-
-
-LOOPS = 8  # more would wait for memory, not for cores
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lane:
-    """One inference loop: what wakes it, and the cameras that it has to say goodbye to."""
-
-    ready: Signal = field(default_factory=Signal)
-    retired: deque[WatchedCamera] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +83,18 @@ class Worker:
         self._compared = nets.embedder.card.id  # the live embedder, at hand or not
         self._clocks = Clocks()
         self._numbering: dict[str, Numbering] = {}  # of each camera in the newest owner epoch that was ours
-        self._lanes = [Lane() for _ in range(min(len(os.sched_getaffinity(0)), LOOPS))]
-        self._changing = Lock()  # `watched` is replaced, never changed, by several threads
+        self._lanes = Lanes()
         self._stopping = Signal()
         self._followed = float("-inf")  # monotonic time at which the store was last seen, gallery and all
         self._beat = float("-inf")
         self._told = float("-inf")
         self._threads: list[Thread] = []
-        self.watched: dict[str, WatchedCamera] = {}
         self.failure: BaseException | None = None
+
+    @property
+    def watched(self) -> Mapping[str, WatchedCamera]:
+        """The cameras that are watched now, by id."""
+        return self._lanes.watched
 
     def start(self) -> None:
         """Enter the worker's name in the store and start its threads.
@@ -117,7 +107,7 @@ class Worker:
             workers.start(session, self._choices.name, self._incarnation)
         log.info("nets: %s; processor: %s", ", ".join(self._nets.ids.values()), describe(read_cpuinfo()))
         self._follow()
-        bodies = [self._keep_following, *(partial(self._infer, lane) for lane in self._lanes)]
+        bodies = [self._keep_following, *self._lanes.loops(self._stopping, self.may_grant)]
         for number, body in enumerate(bodies):
             name = f"inference-{number}" if number else "following"
             thread = Thread(target=self._guard, args=(body,), name=name, daemon=True)
@@ -129,10 +119,7 @@ class Worker:
         self._end()
         for thread in self._threads:
             thread.join(timeout=10)
-        for watched in self.watched.values():
-            watched.reader.stop()
-        for watched in [*(camera for lane in self._lanes for camera in lane.retired), *self.watched.values()]:
-            self._step(watched, watched.close)
+        self._lanes.close()
 
     def leave(self) -> None:
         """Give the cameras back, once the last events are stored: a new owner would make the store refuse them."""
@@ -154,15 +141,7 @@ class Worker:
         """
         watched = self.watched.get(camera)
         if watched is not None and watched.camera.owner_epoch == owner_epoch:
-            self._drop(watched)
-
-    def _step(self, watched: WatchedCamera, body: Callable[[], None]) -> None:
-        """Do something for one camera; a camera that fails is begun anew and harms no other door."""
-        try:
-            body()
-        except Exception:
-            log.exception("the analysis of %s failed and is begun anew", watched.camera.id)
-            self._drop(watched)
+            self._lanes.drop(watched)
 
     def _guard(self, body: Callable[[], None]) -> None:
         """Let the process end when a thread does: half a worker would be worse than none."""
@@ -176,25 +155,11 @@ class Worker:
 
     def _end(self) -> None:
         self._stopping.set()
-        for lane in self._lanes:
-            lane.ready.set()
+        self._lanes.wake()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the worker stops, of itself or by `stop`; return whether it did."""
         return self._stopping.wait(seconds)
-
-    def _infer(self, lane: Lane) -> None:
-        while not self._stopping.is_set():
-            lane.ready.wait(timeout=0.5)
-            lane.ready.clear()  # before looking, so that a frame that comes now wakes us again
-            while lane.retired:
-                retired = lane.retired.popleft()
-                self._step(retired, retired.close)
-            for watched in self._watched_in(lane):
-                self._step(watched, partial(watched.step, self.may_grant))
-
-    def _watched_in(self, lane: Lane) -> list[WatchedCamera]:
-        return [watched for watched in self.watched.values() if watched.ready is lane.ready]
 
     def _keep_following(self) -> None:
         away = False
@@ -287,7 +252,7 @@ class Worker:
             log.error("%s: nobody is recognised; `cardea db check` says what to do", error)
         former, self._galleries = self._galleries, Galleries(embedder)
         for watched in list(self.watched.values()):
-            self._drop(watched)
+            self._lanes.drop(watched)
         former.clear()
 
     def _gallery(self, embedder: Embedder, building: str) -> Gallery | None:
@@ -306,14 +271,10 @@ class Worker:
         """Start and stop readers so that exactly the cameras that are ours are watched, each as it is now."""
         for identity, watched in list(self.watched.items()):
             if ours.get(identity) != watched.camera:
-                self._drop(watched)
+                self._lanes.drop(watched)
         for identity, camera in ours.items():
             if identity not in self.watched:
-                watched = self._open(camera)
-                with self._changing:
-                    self.watched = self.watched | {identity: watched}
-                watched.reader.start()
-                log.info("watching %s (%s)", camera.name, identity)
+                self._lanes.add(self._open(camera))
 
     def _open(self, camera: Camera) -> WatchedCamera:
         choices = self._choices
@@ -325,18 +286,7 @@ class Worker:
             choices.gate,
             numbering.tamper_of(camera),
         )
-        lane = min(self._lanes, key=lambda lane: len(self._watched_in(lane)))
+        ready = self._lanes.least_busy()
         return WatchedCamera(
-            camera, pipeline, numbering, self._nets.ids, choices.grant_seconds, self._publish, lane.ready, self._live
+            camera, pipeline, numbering, self._nets.ids, choices.grant_seconds, self._publish, ready, self._live
         )
-
-    def _drop(self, watched: WatchedCamera) -> None:
-        with self._changing:
-            if watched not in self.watched.values():
-                return  # somebody else did
-            self.watched = {key: value for key, value in self.watched.items() if value is not watched}
-        watched.reader.stop()
-        lane = next(lane for lane in self._lanes if lane.ready is watched.ready)
-        lane.retired.append(watched)
-        lane.ready.set()
-        log.info("no longer watching %s (%s)", watched.camera.name, watched.camera.id)
