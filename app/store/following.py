@@ -28,8 +28,9 @@ CAMERAS = select(CameraRow.id, CameraRow.revision, CameraRow.owner_epoch).where(
 
 def marks(session: Session, worker: str) -> Marks:
     """Return the marks for a worker of this name."""
-    buildings = session.execute(BUILDINGS).all()
-    owned = session.execute(CAMERAS, {"worker": worker})
+    connection = session.connection()  # these are no objects: the session's own way takes a fifth longer
+    buildings = connection.execute(BUILDINGS).all()
+    owned = connection.execute(CAMERAS, {"worker": worker})
     return Marks(
         embedder=buildings[0][3] if buildings else None,
         buildings={building: (sequence, target) for building, sequence, target, _ in buildings},
