@@ -1,7 +1,7 @@
 """A change of embedder for a whole house, timed: ``python tests/change_embedder.py PHOTOS.zip --people 2000``.
 
-Enrols people with the former embedder of `fixtures_embedders`, makes the templates of the shipped one by `cardea
-gallery reembed`, kills that once in the middle, compares and switches. The archive holds pictures named
+Enrols people with the embedder that was shipped before, makes the templates of the present one by `cardea gallery
+reembed`, kills that once in the middle, compares and switches. The archive holds pictures named
 ``Person_Name_0001.jpg``; what is printed is JSON.
 """
 
@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fixtures_embedders import enrol_photos, lay_out, write_former
+from fixtures_embedders import enrol_photos
 
 from app.__main__ import main
 from app.ahead import made_ahead
@@ -32,11 +32,11 @@ from app.cli.visit_people import NAMED
 from app.errors import PhotoError
 from app.settings import Settings
 from app.store.engine import Store
-from app.vision import artefact
-from app.vision.artefact import Artefact, shipped
+from app.vision.artefact import SHIPPED, Artefact, shipped
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder
 
+FORMER = SHIPPED / "former" / "embedder-mobilefacenet"
 MOST = 3  # photos of a person
 
 
@@ -92,14 +92,11 @@ def killed(after: int) -> int:
 def figures(archive: zipfile.ZipFile, count: int) -> dict[str, Any]:
     """Change the embedder of a new house and say what that took."""
     with tempfile.TemporaryDirectory(prefix="cardea-change-") as name:
-        folder = Path(name)
         os.environ |= {"CARDEA_DATA": name, "CARDEA_KEY_FILE": f"{name}/keys"}
         os.environ.pop("CARDEA_DATABASE_URL", None)
-        old = write_former(folder / "embedder-former")
         with open_store(Settings()) as store:
-            refused = fill(store, archive, count, Embedder(Artefact(old)))
+            refused = fill(store, archive, count, Embedder(Artefact(FORMER)))
         before = killed(count // 4)
-        artefact.SHIPPED = lay_out(folder / "artefacts", old)
         made, cost = run("reembed")
         (compared,), comparing = run("compare")
         (switched,), switching = run("switch", "--force")
