@@ -10,6 +10,7 @@ EVALUATIONS: dict[str, tuple[str, str]] = {  # name -> module with `add_argument
     "floor": ("models.evaluate.floor", "from which score on a person net's finds are worth following"),
     "gating": ("models.evaluate.gating", "exit and open rates, precision and time of a gate, on clips with truth"),
     "sweep": ("models.evaluate.sweep", "the published gate over cut point and threshold, with a plot"),
+    "scenes": ("models.evaluate.scenes", "the gate's constants chosen with each scene left out, judged on that scene"),
     "precisions": ("models.evaluate.precisions", "what the 8-bit detector finds against its float twin"),
     "verification": ("models.evaluate.verification", "whether two pictures show one person: folds and error rates"),
     "identification": ("models.evaluate.identification", "who of many is on a picture, and who is none of them"),

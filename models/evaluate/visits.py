@@ -1,8 +1,9 @@
 """Clips with truth for measuring a gate: which frames are still, which show people and where, what changed for good.
 
 A clip is a video and a zip file of masks, ``000123.png`` for frame 123 (counted from 0) if something moves in it; 255
-marks people. A file ``NAME.json`` beside the video may add ``fps``, ``still`` (ranges of frames, ends included) and
-``events`` (``type``, ``start``, ``end``, ``permanent``). Without it every frame that has no mask is still.
+marks people. A file ``NAME.json`` beside the video may add ``fps``, ``still`` (ranges of frames, ends included),
+``events`` (``type``, ``start``, ``end``, ``permanent``) and ``source``, the scene. Without it every frame that has no
+mask is still.
 """
 
 import json
@@ -65,6 +66,7 @@ class _Truth:
     fps: float
     still: Sequence[tuple[int, int]]  # ranges of frames, ends included
     events: Sequence[_Event]
+    scene: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class VisitClip:
 
     path: Path
     masks: Path
+    scene: str  # what the camera looks at; clips of one scene share it
     fps: float
     still: Flags  # (frames,) nothing moves
     still_with_cuts: Flags  # (frames,) the same, with the seconds after a cut as ordinary still frames
@@ -180,7 +183,7 @@ def components(mask: Image) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 def _read(path: Path, archive: Path) -> VisitClip:
     beside = path.with_suffix(".json")
     native, frames = rate_and_length(path)
-    truth = _truth(beside, native, frames) if beside.exists() else _Truth(native, [(0, frames - 1)], [])
+    truth = _truth(beside, native, frames) if beside.exists() else _Truth(native, [(0, frames - 1)], [], path.stem)
     if not 0 < truth.fps < np.inf:
         raise SetupError(f"{path} does not say its frame rate: write it as fps into {beside.name}")
     masked, moving, people = np.zeros(frames, bool), np.zeros(frames, bool), {}
@@ -196,6 +199,7 @@ def _read(path: Path, archive: Path) -> VisitClip:
     return VisitClip(
         path,
         archive,
+        truth.scene,
         truth.fps,
         still & ~_graces(permanent, truth.fps, frames),
         still & ~_graces([event for event in permanent if event.what != CUT], truth.fps, frames),
@@ -214,7 +218,7 @@ def _truth(path: Path, native_fps: float, frames: int) -> _Truth:
             raise ValueError(f"it says {raw['frames']} frames and the video has {frames}")
         events = [_event(one, frames) for one in raw.get("events", [])]
         still = [_range(first, last, frames) for first, last in raw.get("still", [[0, frames - 1]])]
-        return _Truth(float(raw.get("fps", native_fps)), still, events)
+        return _Truth(float(raw.get("fps", native_fps)), still, events, str(raw.get("source", path.stem)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(f"{path} is no truth of a clip: see models/evaluate/visits.py ({error!r})") from error
 
