@@ -23,14 +23,15 @@ WRITING = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_pr
 COPYING, WRITING_FILES = "copying", "writing files"
 Found = tuple[str, list[str]]  # the last entry that was looked at, or ""; entries and messages in turn
 
-# Returns the last of the next entries, and those of them whose event is in a set: ids and messages in turn. The first
-# id in a message is that of its event.
+# Returns the last of the next entries, and those of them whose event or person is in a set: ids and messages in turn.
+# The first id in a message is that of its event. No text in it can look like a person: its quotes are escaped.
 FIND = """
 local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 local found = {}
 for _, entry in ipairs(entries) do
-    local event = string.match(entry[2][2], '"id":"([^"]*)"')
-    if event and redis.call('SISMEMBER', KEYS[2], event) == 1 then
+    local event = string.match(entry[2][2], '"id":"([^"]*)"') or ''
+    local person = string.match(entry[2][2], '"person":{"id":"([^"]*)"') or ''
+    if redis.call('SISMEMBER', KEYS[2], event) + redis.call('SISMEMBER', KEYS[2], person) > 0 then
         found[#found + 1] = entry[1]
         found[#found + 1] = entry[2][2]
     end
@@ -93,8 +94,10 @@ class StreamEraser:
         self._scan = self._client.register_script(FIND)
         self._copy = self._client.register_script(COPY)
 
-    def remove(self, events: Collection[str]) -> int:
-        """Take the entries of these events that name a person out of the stream, and return how many.
+    def remove(self, subjects: Collection[str]) -> int:
+        """Take the entries of these events that name a person out of the stream, and those that name these persons.
+
+        Returns how many.
 
         The whole stream is read, oldest first: an event's id is remembered for a week, but entries may be older.
 
@@ -104,7 +107,7 @@ class StreamEraser:
         """
         removed = 0
         with self._errors(), self._lease() as lease:
-            for entry, message in self._find(events, lease):
+            for entry, message in self._find(subjects, lease):
                 if json.loads(message)["data"].get("person") is not None:
                     self._client.set(self._unclean, COPYING)
                     removed += self._client.xdel(self._key, entry)
@@ -139,9 +142,9 @@ class StreamEraser:
             self._client.delete(self._unclean)
         return done
 
-    def _find(self, events: Collection[str], lease: str) -> Iterator[tuple[str, str]]:
-        """Yield entry and message of each of these events, oldest first."""
-        wanted, ids, start = f"{self._key}:wanted:{lease}", sorted(events), "-"
+    def _find(self, subjects: Collection[str], lease: str) -> Iterator[tuple[str, str]]:
+        """Yield entry and message of each event that is one of these or about one of these persons, oldest first."""
+        wanted, ids, start = f"{self._key}:wanted:{lease}", sorted(subjects), "-"
         for first in range(0, len(ids), SCAN):
             self._client.sadd(wanted, *ids[first : first + SCAN])
         self._client.pexpire(wanted, 2 * LEASE_MS)

@@ -1,5 +1,7 @@
 """Enrolment from an event: whoever stood at the door is known from now on, by a picture kept of the visit."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -94,7 +96,8 @@ def _photo(
     accepted, embedder = read_photo(data), services.embedder()
     enrolment = enrol(accepted, services.finder, embedder)
     notices = noticed(services, building, person, enrolment, embedder)
-    return new_photo(data, accepted, enrolment, "event"), enrolment, notices
+    new = replace(new_photo(data, accepted, enrolment, "event"), event=event)
+    return new, enrolment, notices
 
 
 def _picture(services: Services, building: str, event: str) -> tuple[bytes, Box | None]:

@@ -53,7 +53,9 @@ class ReceiptRead(BaseModel):
     photos: int
     templates: int
     events_anonymised: int = Field(description="events that named the person and stay without the name")
-    snapshots: int = Field(description="pictures deleted from these events, and from those corrected to this person")
+    snapshots: int = Field(
+        description="pictures deleted from these events, those corrected to the person, and those enrolled from"
+    )
     portraits: int = Field(description="close pictures deleted from the same events")
     corrections: int = Field(description="corrections that named the person: they stay without person and note")
     replies: int = Field(description="kept replies to requests with an Idempotency-Key")

@@ -1,11 +1,10 @@
 """Deliveries: each event's way to each webhook, who is at it, when it is tried again, and the log of it all."""
 
 import secrets
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import CursorError
@@ -52,27 +51,26 @@ def any_due(session: Session) -> bool:
     return session.scalar(query) is not None
 
 
-def take_due(session: Session, limit: int, hold: timedelta, busy: Collection[str]) -> list[DueDelivery]:
-    """Hand out deliveries that are due. Nobody else gets them for `hold`, then they are due again.
+def take_due(session: Session, limit: int, hold: timedelta) -> list[DueDelivery]:
+    """Hand out deliveries that are due. Nobody else gets one of their webhooks until `finish`, for `hold` at most.
 
-    Args:
-        busy: webhooks to leave out. A webhook gets one at a time: its events arrive in order as long as it answers.
+    So a webhook gets one at a time, from however many processes: its events arrive in order as long as it answers.
     """
     moment = now(session)
     first = select(func.min(Delivery.id)).where(Delivery.state == WAITING, Delivery.next_at <= moment)
-    candidates = first.group_by(Delivery.webhook_id)
+    free = or_(Webhook.held_until.is_(None), Webhook.held_until <= moment)
     query = (
         select(Delivery, Webhook)
         .join(Webhook, Webhook.id == Delivery.webhook_id)
-        .where(Delivery.id.in_(candidates), Webhook.enabled, Webhook.id.not_in(busy))
+        .where(Delivery.id.in_(first.group_by(Delivery.webhook_id)), Webhook.enabled, free)
         .order_by(Delivery.id)
         .limit(limit)
-        .with_for_update(of=Delivery, skip_locked=True)
+        .with_for_update(of=Webhook, key_share=True, skip_locked=True)  # the lock looks at the row, and `free`, again
     )
     rows = session.execute(query).all()
     records = events.records(session, [delivery.event_id for delivery, _ in rows])
-    for delivery, _ in rows:
-        delivery.next_at = moment + hold
+    for delivery, hook in rows:
+        delivery.next_at = hook.held_until = moment + hold
     return [
         DueDelivery(delivery.id, hook.id, hook.url, webhooks.signing(session, hook), records[delivery.event_id])
         for delivery, hook in rows
@@ -80,13 +78,14 @@ def take_due(session: Session, limit: int, hold: timedelta, busy: Collection[str
 
 
 def finish(session: Session, delivery: int, *, delivered: bool, status: int | None, error: str) -> None:
-    """Note the outcome of an attempt; a failed one is due again later, until the patience ends.
+    """Note the outcome of an attempt and let go of the webhook; a failed one is due again later, until patience ends.
 
     Without effect when the delivery is gone, with its webhook or its event.
     """
     row = session.get(Delivery, delivery, populate_existing=True)
     if row is None:
         return
+    session.execute(update(Webhook).where(Webhook.id == row.webhook_id).values(held_until=None))
     moment = now(session)
     row.attempts += 1
     row.status, row.error = status, error

@@ -87,7 +87,7 @@ def settle(store: Store, stream: Entries | None, removed: Sequence[Removed], pat
     followed = {
         building: await_confirmations(store, building, sequence, patience) for building, sequence in furthest.items()
     }
-    in_stream = stream_removals.clear(store, stream) if any(one.events for one in removed) else NOTHING
+    in_stream = stream_removals.clear(store, stream) if any(one.whole for one in removed) else NOTHING
     remains = wiping.wipe(store, tuple(sorted({table for one in removed for table in wiping.readable(one)})))
     store.renew()
     overwrite_kept_arrays()

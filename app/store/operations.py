@@ -1,11 +1,11 @@
 """Long jobs and their steps. Who works on one holds a lease, and each step is settled in one transaction with it."""
 
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, delete, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from app.errors import ConflictError, CursorError, NotFoundError
 from app.store import buildings
@@ -235,6 +235,7 @@ def work(session: Session, operation: str, after: int, size: int) -> list[Work]:
     """Return the next items that are still to do, behind a position."""
     query = select(OperationItem).where(OperationItem.operation_id == operation, OperationItem.outcome.is_(None))
     query = query.where(OperationItem.position > after).order_by(OperationItem.position).limit(size)
+    query = query.options(undefer(OperationItem.photo))
     return [_work(session, row) for row in session.scalars(query) if row.photo is not None]
 
 
@@ -382,8 +383,8 @@ def _label(operation: str) -> str:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise CursorError("the page token belongs to another list") from error
-    if moment.tzinfo is None:
-        raise CursorError("the page token belongs to another list")
-    return moment

@@ -124,6 +124,7 @@ def add_photo(
         quality=photo.quality,
         digest=photo.digest,
         origin=photo.origin,
+        event_id=photo.event,
         created_at=now(session),
     )
     row.image = seal(session, photo.image, f"photos.image/{row.id}")

@@ -92,6 +92,7 @@ class NewPhoto:
     quality: float  # 0..1
     digest: str | None = None  # SHA-256 hex of the file that was sent
     origin: str = "upload"  # upload | event | import
+    event: str | None = None  # id, of the one whose picture it is
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ from app.store.tables import (
 def remove_person(session: Session, building: str, person: str, actor: audit.Actor) -> Removed:
     """Delete a person with photos and templates, and take person and pictures out of all events.
 
-    An event that a correction says was this person loses its pictures too. A tombstone keeps the person from coming
-    back with a backup; the events that the stream has under the person's name are noted in `stream_removals`.
+    An event that a correction says was this person, or whose picture the person was enrolled from, loses its pictures
+    too. A tombstone keeps the person from coming back with a backup; the events that the stream has under the person's
+    name are noted in `stream_removals`, and the person, for events whose rows are gone.
 
     Raises:
         NotFoundError: there is none of this id in this building.
@@ -37,14 +38,14 @@ def remove_person(session: Session, building: str, person: str, actor: audit.Act
     moment = now(session)
     photos, templates = _count(session, Photo.id, person), _count(session, Template.id, person)
     named = select(EventRow.id).where(EventRow.person_id == person)
-    shown = [EventRow.person_id == person, EventRow.id.in_(_corrected(person))]
+    shown = [EventRow.person_id == person, EventRow.id.in_(_corrected(person)), EventRow.id.in_(_enrolled(person))]
     pictured = select(EventRow.id).where(or_(*shown))
     snapshots = _rows(session, delete(Snapshot).where(Snapshot.event_id.in_(pictured)), Snapshot.event_id)
     portraits = _rows(session, delete(Portrait).where(Portrait.event_id.in_(pictured)), Portrait.event_id)
     said = or_(Correction.person_id == person, Correction.event_id.in_(named))
     emptied = update(Correction).where(said).values(person_id=None, note="")
     corrections = _rows(session, emptied, Correction.event_id)
-    _note_entries(session, named, moment)
+    _note_entries(session, named, person, moment)
     anonymous = update(EventRow).where(EventRow.person_id == person).values(person_id=None)
     events = _rows(session, anonymous, EventRow.id)
     replies = idempotency.forget(session, f"/v1/buildings/{building}/persons/{person}")
@@ -89,9 +90,14 @@ def _corrected(person: str) -> Select[Any]:
     return select(Correction.event_id).where(Correction.person_id == person)
 
 
-def _note_entries(session: Session, named: Select[Any], moment: datetime) -> None:
+def _enrolled(person: str) -> Select[Any]:
+    return select(Photo.event_id).where(Photo.person_id == person, Photo.event_id.is_not(None))
+
+
+def _note_entries(session: Session, named: Select[Any], person: str, moment: datetime) -> None:
     rows = named.add_columns(literal(moment, UtcTime()))
-    session.execute(insert(StreamRemoval).from_select(["event_id", "at"], rows))
+    session.execute(insert(StreamRemoval).from_select(["subject", "at"], rows))
+    session.merge(StreamRemoval(subject=person, at=moment))
 
 
 def _count(session: Session, column: InstrumentedAttribute[Any], person: str) -> int:

@@ -27,8 +27,10 @@ BATCH = 500  # rows a transaction
 class Entries(Protocol):
     """The event stream, as far as it is needed here."""
 
-    def remove(self, events: Collection[str]) -> int:
-        """Take the entries of these events that name a person out, and return how many.
+    def remove(self, subjects: Collection[str]) -> int:
+        """Take out the entries of these events that name a person, and those that name one of these persons.
+
+        Returns how many.
 
         Raises:
             StreamUnavailableError: no answer, or the stream is just being filled.
@@ -68,7 +70,7 @@ def clear(store: Store, stream: Entries | None) -> StreamRemains:
 
 def _noted(store: Store) -> set[str]:
     with store.reading() as session:
-        return set(session.scalars(select(StreamRemoval.event_id)))
+        return set(session.scalars(select(StreamRemoval.subject)))
 
 
 def _await_sending(store: Store, noted: set[str]) -> set[str]:
@@ -76,7 +78,7 @@ def _await_sending(store: Store, noted: set[str]) -> set[str]:
     deadline = time.monotonic() + SENDING_SECONDS
     while True:
         with store.reading() as session:
-            query = select(Outbox.event_id).join(StreamRemoval, StreamRemoval.event_id == Outbox.event_id)
+            query = select(Outbox.event_id).join(StreamRemoval, StreamRemoval.subject == Outbox.event_id)
             waiting = noted.intersection(session.scalars(query))
         if not waiting or time.monotonic() > deadline:
             return waiting
@@ -84,7 +86,7 @@ def _await_sending(store: Store, noted: set[str]) -> set[str]:
 
 
 def _strike_off(store: Store, done: set[str]) -> None:
-    events = sorted(done)
-    for start in range(0, len(events), BATCH):
+    subjects = sorted(done)
+    for start in range(0, len(subjects), BATCH):
         with store.session() as session:
-            session.execute(delete(StreamRemoval).where(StreamRemoval.event_id.in_(events[start : start + BATCH])))
+            session.execute(delete(StreamRemoval).where(StreamRemoval.subject.in_(subjects[start : start + BATCH])))

@@ -112,6 +112,7 @@ class Photo(Base):
     quality: Mapped[float] = mapped_column(Float)
     digest: Mapped[str | None] = mapped_column(String(64), index=True)  # SHA-256 of the file that was sent
     origin: Mapped[str] = mapped_column(String(16), default="upload")  # upload | event | import
+    event_id: Mapped[str | None] = mapped_column(String(200))  # whose picture it was; the event may be gone
     image: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)  # sealed: photos.image/{id}
     created_at: Mapped[datetime]
 
@@ -317,10 +318,13 @@ class Tombstone(Base):
 
 
 class StreamRemoval(Base):
-    """An entry that must still be taken out of the Redis stream, because its person was erased."""
+    """What must still be taken out of the Redis stream, because somebody was erased.
+
+    The person's own id finds the entries of events whose rows are gone already.
+    """
 
     __tablename__ = "stream_removals"
-    event_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(200), primary_key=True)  # id of an event or of a person
     at: Mapped[datetime]
 
 
@@ -349,7 +353,8 @@ class OperationItem(Base):
     operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     detail: Mapped[dict[str, Any]]
-    photo: Mapped[bytes | None] = mapped_column(LargeBinary)  # sealed: operation_items.photo/{operation_id}
+    # Sealed: operation_items.photo/{operation_id}. Whoever looks for names must not load an archive of pictures.
+    photo: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     person_id: Mapped[str | None] = mapped_column(String(64), index=True)
     outcome: Mapped[str | None] = mapped_column(String(32))  # None: still to do
     reasons: Mapped[list[str]]
@@ -367,6 +372,7 @@ class Webhook(Base):
     secrets: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: webhooks.secrets/{id}; two while rotating
     enabled: Mapped[bool] = mapped_column(default=True)
     trouble: Mapped[str] = mapped_column(Text, default="")  # why it was switched off, for people
+    held_until: Mapped[datetime | None]  # one delivery is in somebody's hands until then
     revision: Mapped[int] = mapped_column(Integer, default=1)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

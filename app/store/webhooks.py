@@ -162,6 +162,7 @@ def enqueue(session: Session, building: str, event: str, kind: str) -> None:
         kind: such as access.granted or camera.state.
     """
     query = select(Webhook.id, Webhook.types).where(Webhook.building_id == building, Webhook.enabled)
+    query = query.with_for_update(read=True, key_share=True)  # one that is being deleted now is waited for, then gone
     moment = None
     for webhook, types in session.execute(query):
         if not types or kind in types:

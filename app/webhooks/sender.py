@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,29 +80,29 @@ class WebhookSender(SideJob):
 
     def _run(self) -> None:
         away = False
-        at_work: dict[str, Future[None]] = {}
+        at_work: set[Future[None]] = set()
         with ThreadPoolExecutor(AT_ONCE, "webhook") as pool:
             while not self._stopping.is_set():
-                at_work = {webhook: future for webhook, future in at_work.items() if not future.done()}
+                at_work = {future for future in at_work if not future.done()}
                 try:
-                    due = self._take(at_work.keys())
+                    due = self._take(AT_ONCE - len(at_work))
                     away = False
                 except StoreUnavailableError as error:
                     if not away:
                         log.warning("%s; webhooks wait until it is back", error)
                     away, due = True, []
-                at_work |= {one.webhook: pool.submit(self._deliver, one) for one in due}
+                at_work |= {pool.submit(self._deliver, one) for one in due}
                 if at_work:
-                    wait(at_work.values(), POLL_SECONDS, FIRST_COMPLETED)
+                    wait(at_work, POLL_SECONDS, FIRST_COMPLETED)
                 else:
                     self._stopping.wait(POLL_SECONDS)
 
-    def _take(self, busy: Collection[str]) -> list[DueDelivery]:
+    def _take(self, most: int) -> list[DueDelivery]:
         with self._store.reading() as session:
             if not deliveries.any_due(session):
                 return []  # the usual case must not need the database's one writer
         with self._store.session() as session:
-            return deliveries.take_due(session, AT_ONCE - len(busy), HOLD, busy)
+            return deliveries.take_due(session, most, HOLD)
 
     def _deliver(self, due: DueDelivery) -> None:
         try:

@@ -67,6 +67,20 @@ def test_a_stranger_becomes_a_resident(
     assert trail[0].detail["origin"] == "event" and trail[0].target == trail[1].target == person["id"]
 
 
+@ON_BOTH
+def test_the_picture_somebody_was_enrolled_from_goes_with_the_person(
+    api: Api, operator: httpx2.Client, camera: Camera, portrait_files: dict[str, bytes]
+) -> None:
+    face = close_picture(portrait_files[COLLINS])
+    path = stored(api, access_event(camera, 1, portrait=face, snapshot=face))
+    stored(api, access_event(camera, 2, portrait=face))
+    person = operator.post(path, json={"new_person": {"name": COLLINS}}).json()["person"]["id"]
+    receipt = operator.delete(f"/v1/buildings/main/persons/{person}").json()
+    assert (receipt["portraits"], receipt["snapshots"]) == (1, 1)
+    pictures = [operator.get(f"/v1/buildings/main/events/{camera.id}.1.{n}/portrait").status_code for n in (1, 2)]
+    assert pictures == [404, 200]
+
+
 def test_the_snapshot_serves_when_there_is_no_close_picture(
     api: Api, operator: httpx2.Client, camera: Camera, portrait_files: dict[str, bytes], face_nets: Nets
 ) -> None:

@@ -12,13 +12,14 @@ import pytest
 import redis
 from fixtures_redis import STREAM, RedisServer, open_stream, wait_until
 from fixtures_store import PostgresServer, access_event, claimed_camera, enrol, store_at
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
 from app import retention
 from app.events import EventStream
 from app.store import corrections, erasure, events, outbox, stream_removals, tombstones, wiping
 from app.store.engine import Store
 from app.store.records import CorrectionFields, InStream, PersonRecord, Receipt, Remains, Verdict
+from app.store.tables import EventRow
 from app.stream_erasure import StreamEraser
 from app.types import Camera, Decision
 
@@ -81,6 +82,20 @@ def test_the_stream_and_its_files_forget(
     assert names == ["Ben", None]
     wait_until(lambda: not folders_with(NAME, redis_server.folder))  # the server unlinks its old files in a thread
     assert stream_removals.clear(store, eraser).entries == 0
+
+
+def test_the_stream_forgets_events_whose_rows_are_gone(
+    store: Store, stream: EventStream, eraser: StreamEraser, redis_server: RedisServer
+) -> None:
+    ada, ben, camera = enrol(store, NAME, 1), enrol(store, f'"person":{{"id":"{NAME}', 2), claimed_camera(store)
+    for sequence, person in enumerate((ada, ben, None), 1):
+        visit(store, camera, sequence, person)
+    send(store, stream)
+    with store.session() as session:
+        session.execute(delete(EventRow))  # their days are over, the stream's trimming has not come so far
+    receipt = erase(store, ada, eraser)
+    assert (receipt.removed.events, receipt.stream.entries, receipt.stream.state) == (0, 1, InStream.REMOVED)
+    assert [(event["data"]["person"] or {}).get("id") for event in sent(redis_server)] == [ben.id, None]
 
 
 def test_a_stream_that_is_away_is_cleared_later(

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from fixtures_store import PostgresServer, store_at, unit_vector
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
-from app.store import cameras, events, galleries, migration, people, templates
+from app.store import audit, cameras, events, galleries, migration, people, removal, templates
 from app.store.engine import Store
+from app.store.tables import AuditRow
 from app.types import AccessEvent
 
 MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -155,6 +156,21 @@ def test_an_upgrade_from_the_first_release_keeps_everything(first_release: Store
         assert isinstance(record.event, AccessEvent)
         assert (record.event.person_name, record.event.similarity) == ("Ada", 0.75)
         assert events.snapshot(session, "main", "cam_1.7.1") == b"the whole picture"
+
+
+def test_a_photo_learns_from_which_event_it_came(first_release: Store) -> None:
+    migration.upgrade(first_release.engine, first_release.keyring, "0005")
+    actor = dict.fromkeys(("actor_kind", "actor_id", "actor_name", "address"), "")
+    trail = actor | {"at": MOMENT, "building_id": "main", "action": "photo.added", "target": "per_1"}
+    with first_release.engine.begin() as connection:
+        for detail in ({"photo": "pho_1", "origin": "event", "event": "cam_1.7.1"}, {"photo": "pho_2"}):
+            connection.execute(insert(AuditRow).values(trail | {"detail": detail}))
+        connection.execute(text("UPDATE events SET person_id = NULL"))
+    first_release.migrate()
+    with first_release.session() as session:
+        removed = removal.remove_person(session, "main", "per_1", audit.SYSTEM)
+        assert session.scalars(text("SELECT subject FROM stream_removals")).all() == ["per_1"]
+    assert removed.snapshots == 1
 
 
 def test_after_an_upgrade_nothing_lies_open(first_release: Store) -> None:

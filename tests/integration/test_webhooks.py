@@ -4,7 +4,9 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +21,7 @@ from standardwebhooks.webhooks import Webhook as Verifier
 from app.store import deliveries, erasure, events, webhooks
 from app.store.clock import now
 from app.store.engine import Store
-from app.store.tables import Delivery
+from app.store.tables import Delivery, Webhook
 from app.store.webhooks import DeliveryRecord, WebhookFields, WebhookRecord
 from app.types import Camera, Decision
 from app.webhooks.addresses import parse_networks
@@ -106,8 +108,9 @@ def log(store: Store, webhook: WebhookRecord) -> list[DeliveryRecord]:
 
 
 def make_due(store: Store) -> None:
-    """Let the pause of every back-off be over."""
+    """Let the pause of every back-off be over, and whatever is in somebody's hands come back."""
     with store.session() as session:
+        session.execute(update(Webhook).values(held_until=None))
         session.execute(update(Delivery).values(next_at=now(session) - timedelta(seconds=1)))
 
 
@@ -257,8 +260,8 @@ def test_what_was_sent_but_not_noted_comes_again_under_the_same_id(store: Store,
     webhook, _ = add(store, receiver.url)
     happen(store, camera, 1)
     with store.session() as session:  # a sender takes it and posts it, and dies before it can note that
-        (due,) = deliveries.take_due(session, 8, timedelta(seconds=60), ())
-        assert deliveries.take_due(session, 8, timedelta(seconds=60), ()) == []
+        (due,) = deliveries.take_due(session, 8, timedelta(seconds=60))
+        assert deliveries.take_due(session, 8, timedelta(seconds=60)) == []
     poster = Poster(HERE)
     assert poster.post(due.url, due.secrets, due.record.event.id, b"{}").delivered
     poster.close()
@@ -266,6 +269,48 @@ def test_what_was_sent_but_not_noted_comes_again_under_the_same_id(store: Store,
     with sending(store):
         wait_until(lambda: log(store, webhook)[0].state == "delivered")
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+
+
+def test_two_processes_do_not_overtake_each_other(store: Store, receiver: Receiver) -> None:
+    camera, hold = claimed_camera(store), timedelta(seconds=60)
+    add(store, receiver.url)
+    happen(store, camera, 1, 2)
+    with store.session() as one:
+        (first,) = deliveries.take_due(one, 8, hold)
+    with store.session() as other:
+        assert deliveries.take_due(other, 8, hold) == []  # the second event waits for the first one's answer
+    with store.session() as one:
+        deliveries.finish(one, first.id, delivered=True, status=200, error="")
+    with store.session() as other:
+        (second,) = deliveries.take_due(other, 8, hold)
+    assert [first.record.event.sequence, second.record.event.sequence] == [1, 2]
+
+
+def test_whoever_dies_with_a_delivery_in_hand_holds_it_up_for_a_while(store: Store, receiver: Receiver) -> None:
+    camera = claimed_camera(store)
+    add(store, receiver.url)
+    happen(store, camera, 1, 2)
+    with store.session() as session:
+        (taken,) = deliveries.take_due(session, 8, timedelta(seconds=0.3))
+    with store.session() as session:
+        assert deliveries.take_due(session, 8, timedelta(seconds=60)) == []
+    time.sleep(0.4)
+    with store.session() as session:
+        assert [due.id for due in deliveries.take_due(session, 8, timedelta(seconds=60))] == [taken.id]
+
+
+def test_an_event_is_kept_while_a_webhook_is_deleted(store: Store, receiver: Receiver) -> None:
+    camera = claimed_camera(store)
+    webhook, _ = add(store, receiver.url)
+    happen(store, camera, 1)
+    with ThreadPoolExecutor(1) as pool:
+        with store.session() as session:
+            webhooks.delete(session, "main", webhook.id)
+            stored = pool.submit(happen, store, camera, 2)
+            time.sleep(0.3)  # the other one waits for the webhook, or for the only writer
+        stored.result(timeout=10)
+    with store.reading() as session:
+        assert events.get(session, "main", f"{camera.id}.1.2").event.sequence == 2
 
 
 def test_an_erased_person_is_in_no_later_delivery(store: Store, receiver: Receiver) -> None:
