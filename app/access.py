@@ -155,6 +155,7 @@ class Visits:
         self._open[new] = fresh = Visit(new, visit.frame, visit.box, visit.seen, visit.seen, confirmed=True)
         for vote in votes:
             fresh.add(vote, visit.frame)
+        self._reunite(fresh)
         fresh.best = (visit.frame, votes[-1].shot)  # the only one of them that is of this frame
 
     def decide(
@@ -223,7 +224,7 @@ class Visits:
         *,
         may_grant: bool,
     ) -> Verdict | None:
-        if visit.decision not in (None, Decision.UNKNOWN):
+        if visit.decision in (Decision.GRANTED, Decision.DENIED):
             return None
         recent = [vote for vote in visit.votes if not vote.ambiguous][-self._rules.window :]
         counts = Counter(vote.person for vote in recent if vote.person is not None)
@@ -240,16 +241,19 @@ class Visits:
         if not may_grant:
             visit.held.add(Reason.GALLERY_STALE)
             return None
-        if visit.decision is Decision.UNKNOWN:  # recognised late: a visit of its own, for the first has had its event
+        if visit.decision is not None:  # recognised late: a visit of its own, for the first has had its event
             visit.id = secrets.token_hex(8)
         reason = _refusal(found, groups, now)
         decision = Decision.DENIED if reason else Decision.GRANTED
         return _verdict(visit, decision, (reason or Reason.MATCHED,), agreeing, found)
 
     def _elsewhere(self, visit: Visit, name: str) -> bool:
-        """Whether `name` is another body of the same picture: decided already, or the better match of the two."""
+        """Whether `name` is another body at this door: decided already, or the better match of the two.
+
+        Also one that this very frame does not show: the net misses bodies, and the tracker forgets those who left.
+        """
         for other in self._open.values():
-            if other.track == visit.track or other.seen != visit.seen:
+            if other.track == visit.track:
                 continue
             if other.person == name or _support(other, name) > _support(visit, name):
                 return True

@@ -17,15 +17,19 @@ from app.errors import StreamUnavailableError
 from app.events import FILLED, connect, marker_of
 
 SCAN = 500  # entries read or copied at a time
-LEASE_MS = 30_000  # whoever copies renews this with each block
+LEASE_MS = 30_000  # whoever reads, copies or waits renews this with each step
 FILE_POLL = 0.02  # seconds
 WRITING = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress")  # of INFO persistence
 COPYING, WRITING_FILES = "copying", "writing files"
 Found = tuple[str, list[str]]  # the last entry that was looked at, or ""; entries and messages in turn
 
 # Returns the last of the next entries, and those of them whose event or person is in a set: ids and messages in turn.
-# The first id in a message is that of its event. No text in it can look like a person: its quotes are escaped.
+# The first id in a message is that of its event, and no text in it can look like a person, for its quotes are escaped.
+# Renews the lease; "lost" when it has ended.
 FIND = """
+if redis.call('GET', KEYS[3]) ~= ARGV[3] then return {'lost', {}} end
+redis.call('PEXPIRE', KEYS[3], ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
 local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 local found = {}
 for _, entry in ipairs(entries) do
@@ -137,7 +141,7 @@ class StreamEraser:
             if not self._copied(lease, deadline):
                 return False
             self._client.set(self._unclean, WRITING_FILES)
-        done = self._new_log(deadline) and self._new_snapshot(deadline)
+        done = self._new_log(lease, deadline) and self._new_snapshot(lease, deadline)
         if done:
             self._client.delete(self._unclean)
         return done
@@ -147,9 +151,11 @@ class StreamEraser:
         wanted, ids, start = f"{self._key}:wanted:{lease}", sorted(subjects), "-"
         for first in range(0, len(ids), SCAN):
             self._client.sadd(wanted, *ids[first : first + SCAN])
-        self._client.pexpire(wanted, 2 * LEASE_MS)
+        keys = [self._key, wanted, f"{self._key}:erasing"]
         while True:
-            last, found = cast(Found, self._scan(keys=[self._key, wanted], args=[start, SCAN]))
+            last, found = cast(Found, self._scan(keys=keys, args=[start, SCAN, lease, LEASE_MS]))
+            if last == "lost":
+                raise _ousted()
             yield from zip(found[::2], found[1::2], strict=True)
             if not last:
                 break
@@ -181,29 +187,32 @@ class StreamEraser:
             step = str(self._copy(keys=keys, args=[lease, LEASE_MS, step if step == "-" else f"({step}", SCAN]))
         return step == "done"
 
-    def _new_log(self, deadline: float) -> bool:
+    def _new_log(self, lease: str, deadline: float) -> bool:
         if not self._persistence()["aof_enabled"]:
             return True
-        return self._anew(self._client.bgrewriteaof, "aof_last_bgrewrite_status", deadline)
+        return self._anew(self._client.bgrewriteaof, "aof_last_bgrewrite_status", lease, deadline)
 
-    def _new_snapshot(self, deadline: float) -> bool:
+    def _new_snapshot(self, lease: str, deadline: float) -> bool:
         """Replace the snapshot of a server that writes its memory to disk now and then."""
         if not self._client.config_get("save").get("save"):
             return True
-        return self._anew(self._client.bgsave, "rdb_last_bgsave_status", deadline)
+        return self._anew(self._client.bgsave, "rdb_last_bgsave_status", lease, deadline)
 
-    def _anew(self, job: Callable[[], object], status: str, deadline: float) -> bool:
+    def _anew(self, job: Callable[[], object], status: str, lease: str, deadline: float) -> bool:
         """Run a job of the server in the background, after one that runs already."""
-        if not self._idle(deadline):
+        if not self._idle(lease, deadline):
             return False
         job()
-        return self._idle(deadline) and self._persistence()[status] == "ok"
+        return self._idle(lease, deadline) and self._persistence()[status] == "ok"
 
-    def _idle(self, deadline: float) -> bool:
+    def _idle(self, lease: str, deadline: float) -> bool:
         """Wait until the server writes no file; False when it still does at the deadline."""
+        lock = f"{self._key}:erasing"
         while any(self._persistence().get(sign) for sign in WRITING):
             if time.monotonic() > deadline:
                 return False
+            if self._client.get(lock) != lease or not self._client.pexpire(lock, LEASE_MS):
+                raise _ousted()
             time.sleep(FILE_POLL)
         return True
 
@@ -217,3 +226,7 @@ class StreamEraser:
             yield
         except redis.RedisError as error:
             raise StreamUnavailableError(f"the event stream does not answer: {error}") from error
+
+
+def _ousted() -> StreamUnavailableError:
+    return StreamUnavailableError("the lease has ended: another process may take entries out of the event stream now")

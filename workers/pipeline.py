@@ -16,8 +16,9 @@ from app.vision.artefact import shipped
 from app.vision.detector import Detector, Glance
 from app.vision.embedder import Embedder
 from app.vision.embedders import Embedders
-from app.vision.faces import FaceFinder, head_regions
+from app.vision.faces import FaceFinder
 from app.vision.gate import Motion, make_gate, moving
+from app.vision.regions import head_regions
 from app.vision.shots import BestShots
 from app.vision.tamper import Change, TamperWatch
 from app.vision.tracker import Tracker
@@ -137,13 +138,17 @@ class CameraPipeline:
 
     def _still_or_moving(self, glance: Glance, frame: Frame) -> Motion:
         """Ask the gate; what moves outside of all zones does not open it."""
-        hold = self._tracker.alive
+        hold = self._held(frame.clock)
         with self.stages.measure("gate"):
             motion = self._gate.update(glance.features, frame.clock, hold)
             if not hold and not self._allowed.within(motion).active.any():
                 motion = replace(motion, open=False, why=None)
         self.stages.exited += not motion.open
         return motion
+
+    def _held(self, clock: float) -> bool:
+        """Tell whether anybody is followed who moved lately: a face on a wall holds nothing open."""
+        return any(clock - self._moved.get(track, clock) <= STILL_SECONDS for track in self._tracker.ids)
 
     def _detect(self, glance: Glance, motion: Motion, frame: Frame) -> Detections:
         """Run the rest of the net, unless the frame is still: the early exit."""

@@ -1,4 +1,4 @@
-"""Faces: where to look for them, where they are, how they are aligned and whether they are fit for recognition.
+"""Faces: where they are, how they are aligned and whether they are fit for recognition.
 
 The finder is YuNet, made for faces of 10 to 300 pixels; every picture is brought into that range before it is
 searched. The limits of `assess` were measured as the loss of cosine that the shipped embedder suffers: 279 faces of
@@ -15,18 +15,12 @@ from numpy.typing import NDArray
 from app.types import Array, Faces, Image, Picture, Quality, Reason
 from app.vision.artefact import Artefact
 from app.vision.boxes import areas, nms
+from app.vision.regions import clipped, merge, scale_of
 
 STRIDES = (8, 16, 32)
 SIDE = 32  # the net takes multiples of this
-LONGEST = 320  # pixels; a face that fills a person box is found as surely as at 640
-ENLARGED = 1.5  # a small region is enlarged by this: points of faces with 10 to 16 px between the eyes err a third less
 MIN_SCORE = 0.6
 OVERLAP = 0.3  # IoU from which two faces are one
-
-HEAD_WIDTHS = 1.3  # a head region is as deep as this many widths of the person box ...
-HEAD_SHARE = 0.35  # ... or this share of its height, whichever is more
-HEAD_ASIDE = 0.15  # it goes beyond the box by this share of its width on either side
-HEAD_ABOVE = 0.15  # and by this share of its own depth above
 
 CROP = 112  # side of an aligned face
 TEMPLATE = np.array(  # where the five points go, x y (ArcFace, Deng et al. 2019)
@@ -79,7 +73,7 @@ class FaceFinder:
     def _search(self, image: Image, min_score: float) -> Faces:
         """Find faces in a picture of any size and put their points right."""
         height, width = image.shape[:2]
-        scale = min(LONGEST / max(height, width), ENLARGED)
+        scale = scale_of(width, height)
         inner_width, inner_height = max(round(width * scale), 1), max(round(height * scale), 1)
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         resized = np.asarray(cv2.resize(image, (inner_width, inner_height), interpolation=method), np.uint8)
@@ -143,34 +137,6 @@ def decode(outputs: dict[str, Array], width: int, min_score: float) -> Faces:
     return _joined(parts)
 
 
-def head_regions(boxes: Array, width: int, height: int) -> Array:
-    """Return where the face of each person box (n, 4) is looked for, clipped to the picture.
-
-    A head is a third as wide as the shoulders, so a region as deep as the box is wide holds it also when it is bowed
-    or the box was drawn too tightly. Of somebody close, whom the picture cuts at the chest, that is nearly all.
-    """
-    box_width, box_height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    depth = np.minimum(np.maximum(HEAD_WIDTHS * box_width, HEAD_SHARE * box_height), box_height)
-    aside, above = HEAD_ASIDE * box_width, HEAD_ABOVE * depth
-    regions = np.stack([boxes[:, 0] - aside, boxes[:, 1] - above, boxes[:, 2] + aside, boxes[:, 1] + depth], axis=1)
-    return _clipped(regions, width, height)
-
-
-def merge(regions: Array, width: int, height: int) -> NDArray[np.int64]:
-    """Return whole-pixel regions (m, 4) inside the picture that cover `regions` (n, 4); empty ones go.
-
-    Two become one when that is no more to search than both.
-    """
-    outer = _clipped(np.concatenate([np.floor(regions[:, :2]), np.ceil(regions[:, 2:])], axis=1), width, height)
-    merged: list[Array] = []
-    for region in outer[areas(outer) > 0]:
-        joined = region
-        while (partner := _partner(joined, merged)) is not None:
-            joined = _around(joined, merged.pop(partner))
-        merged.append(joined)
-    return np.array(merged, np.int64).reshape(-1, 4)
-
-
 def align(image: Image, landmarks: Array) -> Image:
     """Return the face (112, 112, 3) turned, scaled and moved so that its five points (5, 2) lie on the template.
 
@@ -208,7 +174,7 @@ def assess(width: int, height: int, box: Array, score: float, landmarks: Array, 
     grey = np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), np.uint8)
     eye_distance, brightness = float(np.linalg.norm(landmarks[1] - landmarks[0])), _mean(grey[INNER], shown)
     sharpness = _sharpness(grey, shown, brightness)
-    box_shown = areas(_clipped(box[None], width, height))[0] / max(float(areas(box[None])[0]), 1e-6)
+    box_shown = areas(clipped(box[None], width, height))[0] / max(float(areas(box[None])[0]), 1e-6)
     found = {
         Reason.FACE_TOO_SMALL: eye_distance < MIN_EYE_DISTANCE,
         Reason.FRAME_EDGE: min(shown.mean(), box_shown) < MIN_SHOWN,
@@ -272,23 +238,6 @@ def _rank(eye_distance: float, sharpness: float, yaw: float, score: float) -> fl
     size = 1 - (5.5 / max(eye_distance, 5.5)) ** 2
     certainty = np.clip((score - MIN_SCORE) / 0.35, 0, 1)
     return float(size * sharpness / (sharpness + 3) * (1 - yaw**2 / 2) * certainty)
-
-
-def _partner(region: Array, others: Sequence[Array]) -> int | None:
-    """Return which of `others` is searched at no more cost together with `region`."""
-    for index, other in enumerate(others):
-        one, two, both = areas(np.stack([region, other, _around(region, other)]))
-        if both <= one + two:
-            return index
-    return None
-
-
-def _around(a: Array, b: Array) -> Array:
-    return np.concatenate([np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])])
-
-
-def _clipped(boxes: Array, width: int, height: int) -> Array:
-    return np.asarray(boxes.clip(0, np.array([width, height, width, height])), np.float32)
 
 
 def _joined(parts: Sequence[Faces]) -> Faces:

@@ -13,7 +13,7 @@ import numpy as np
 from app.types import Array, Detections, Faces, Track
 from app.vision.association import bodies_of, continuity, crowns, nearness, pair, sitting
 from app.vision.boxes import iou
-from app.vision.faces import head_regions
+from app.vision.regions import head_regions
 
 CONFIRMING_HITS = 2
 LOST_AFTER = 1.5  # seconds unseen; people hide one another for about one

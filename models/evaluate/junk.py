@@ -26,8 +26,9 @@ from app.vision.artefact import shipped
 from app.vision.boxes import iou, nms
 from app.vision.detector import Detector
 from app.vision.embedder import Embedder
-from app.vision.faces import OVERLAP, FaceFinder, align, assess, head_regions
+from app.vision.faces import OVERLAP, FaceFinder, align, assess
 from app.vision.picture import ArrayPicture
+from app.vision.regions import head_regions
 from models.commands import say
 from models.detection.labelled import Pictures
 from models.evaluate.recognition_metrics import rounded

@@ -17,8 +17,9 @@ from app.types import Array, Image
 from app.vision.artefact import Artefact, Card
 from app.vision.boxes import anchors
 from app.vision.detector import Detector
-from app.vision.faces import LONGEST, MIN_SCORE, FaceFinder
+from app.vision.faces import MIN_SCORE, FaceFinder
 from app.vision.picture import ArrayPicture
+from app.vision.regions import LONGEST
 from models.detection.finding import FLOOR, OVERLAPS, finds
 from models.detection.teachers import YuNet
 from models.starter.person import PARAMETERS

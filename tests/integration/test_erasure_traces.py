@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -96,6 +97,26 @@ def test_the_stream_forgets_events_whose_rows_are_gone(
     receipt = erase(store, ada, eraser)
     assert (receipt.removed.events, receipt.stream.entries, receipt.stream.state) == (0, 1, InStream.REMOVED)
     assert [(event["data"]["person"] or {}).get("id") for event in sent(redis_server)] == [ben.id, None]
+
+
+def test_whoever_loses_the_lease_stops(
+    store: Store, stream: EventStream, eraser: StreamEraser, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, camera, lock = enrol(store, NAME, 1), claimed_camera(store), f"{STREAM}:erasing"
+    visit(store, camera, 1, ada)
+    send(store, stream)
+    scan = eraser._scan
+
+    def robbed(**words: Any) -> Any:
+        redis_server.client.set(lock, "somebody else")
+        return scan(**words)
+
+    monkeypatch.setattr(eraser, "_scan", robbed)
+    assert erase(store, ada, eraser).stream.state == InStream.PENDING
+    assert redis_server.client.get(lock) in ("somebody else", b"somebody else") and len(sent(redis_server)) == 1
+    redis_server.client.delete(lock)
+    monkeypatch.undo()
+    assert stream_removals.clear(store, eraser).entries == 1
 
 
 def test_a_stream_that_is_away_is_cleared_later(

@@ -30,13 +30,14 @@ class Scene:
         self._new = count(1000)
 
     def frame(
-        self, faces: dict[int, tuple[np.ndarray, Person | None, float, float]], empty=(), after: float = STEP
+        self, faces: dict[int, tuple[np.ndarray, Person | None, float, float]], empty=(), missed=(), after: float = STEP
     ) -> list[Verdict]:
-        """One frame: track -> (vector, nearest person, similarity, margin); `empty` tracks show no face."""
+        """One frame: track -> (vector, nearest person, similarity, margin); `empty` show no face, `missed` no body."""
         self.clock += after
         frame = Frame("door", 0, self.now, self.clock, None)  # type: ignore[arg-type]  # pixels are never asked for
         box = np.array([0, 0, 10, 10], np.float32)
         tracks = [Track(i, box, 0.0, self.clock, confirmed=True) for i in [*faces, *empty]]
+        tracks += [Track(i, box, 0.0, self.clock - after, confirmed=True) for i in missed]
         self.visits.follow(tracks, frame)
         for track, (vector, person, similarity, margin) in faces.items():
             quality = Quality(0.8, (), 40.0, 100.0, 120.0, 0.0)
@@ -167,6 +168,18 @@ def test_nobody_is_twice_in_one_picture(scene: Scene) -> None:
     assert Reason.ELSEWHERE_IN_PICTURE in verdict.reasons
 
 
+@pytest.mark.parametrize("missed_after", [1, 2, 3, 10])
+def test_nor_while_the_net_misses_one_of_the_two(scene: Scene, missed_after: int) -> None:
+    verdicts = []
+    for _ in range(missed_after):
+        verdicts += scene.frame({1: (A, ANNA, 0.8, 0.4), 2: (B, ANNA, 0.5, 0.4)})
+    for _ in range(3):  # the tracker keeps a body that it does not see for 1.5 s
+        verdicts += scene.frame({2: (B, ANNA, 0.5, 0.4)}, missed=[1])
+    for _ in range(10):
+        verdicts += scene.frame({1: (A, ANNA, 0.8, 0.4), 2: (B, ANNA, 0.5, 0.4)})
+    assert [(verdict.track, verdict.decision) for verdict in verdicts] == [(1, Decision.GRANTED)]
+
+
 def test_a_stale_gallery_never_grants(scene: Scene) -> None:
     scene.may_grant = False
     for _ in range(8):
@@ -216,6 +229,36 @@ def test_a_resident_recognised_late_is_still_let_in(scene: Scene) -> None:
     late = [v for _ in range(6) for v in scene.frame({1: (A, ANNA, 0.7, 0.4)})]
     assert [v.decision for v in first + late] == [Decision.UNKNOWN, Decision.GRANTED]
     assert first[0].visit != late[0].visit
+
+
+def test_a_resident_who_comes_back_after_a_moment_is_let_in(scene: Scene) -> None:
+    for _ in range(2):
+        assert not scene.frame({1: (A, ANNA, 0.7, 0.4)})
+    (first,) = scene.wait(1.6)
+    assert first.decision is Decision.UNDECIDED
+    verdicts = [verdict for _ in range(5) for verdict in scene.frame({2: (A, ANNA, 0.7, 0.4)})]
+    assert [verdict.decision for verdict in verdicts] == [Decision.GRANTED]
+    assert verdicts[0].visit != first.visit, "the first has had its event"
+
+
+def test_a_resident_is_let_in_once_the_store_is_back(scene: Scene) -> None:
+    scene.may_grant = False
+    for _ in range(5):
+        assert not scene.frame({1: (A, ANNA, 0.7, 0.4)})
+    (first,) = scene.wait(1.6)
+    assert first.decision is Decision.UNDECIDED and Reason.GALLERY_STALE in first.reasons
+    scene.may_grant = True
+    verdicts = [verdict for _ in range(5) for verdict in scene.frame({2: (A, ANNA, 0.7, 0.4)})]
+    assert [verdict.decision for verdict in verdicts] == [Decision.GRANTED]
+
+
+def test_another_face_for_a_moment_is_no_reason_for_a_second_grant(scene: Scene) -> None:
+    verdicts = [verdict for _ in range(4) for verdict in scene.frame({1: (A, ANNA, 0.8, 0.4)})]
+    for track, vector, person in ((1, B, NOBODY), (1, B, NOBODY), (1000, A, ANNA), (1000, A, ANNA)):
+        verdicts += scene.frame({track: (vector, person, 0.8 if person else 0.1, 0.4)})
+    for _ in range(6):
+        verdicts += scene.frame({1001: (A, ANNA, 0.8, 0.4)})
+    assert [verdict.decision for verdict in verdicts].count(Decision.GRANTED) == 1
 
 
 def test_nobody_is_named_after_he_left(scene: Scene) -> None:

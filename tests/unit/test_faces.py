@@ -15,12 +15,11 @@ from app.vision.faces import (
     align,
     assess,
     decode,
-    head_regions,
-    merge,
     pose,
     similarity_transform,
 )
 from app.vision.picture import ArrayPicture
+from app.vision.regions import head_regions, merge
 
 COLLINS, HOPPER = "Eileen Collins", "Grace Hopper"
 NOWHERE = np.zeros((0, 4), np.float32)
@@ -130,6 +129,30 @@ def test_head_regions_hold_the_head_of_bodies_near_and_far() -> None:
     np.testing.assert_allclose(regions[0], [94, 42.2, 146, 102], atol=0.01)  # standing: 1.3 widths deep
     np.testing.assert_allclose(regions[1], [170, 74.5, 430, 270], atol=0.01)  # cut at the chest: all of it
     assert head_regions(NOWHERE, 480, 270).shape == (0, 4)
+
+
+def test_a_head_is_not_searched_as_coarsely_as_the_picture_around_it() -> None:
+    head = [800.0, 200.0, 1000.0, 420.0]
+    both = np.array([head, [0, 0, 1920, 1080]], np.float32)  # a lamp was switched on, so everything moves
+    assert len(merge(both, 1920, 1080)) == 2
+    assert len(merge(both[:1], 1920, 1080)) == 1
+    small = np.array([[100, 60, 200, 160], [0, 0, 380, 300]], np.float32)  # nearly as fine: searched once
+    assert merge(small, 640, 360).tolist() == [[0, 0, 380, 300]]
+
+
+def test_a_face_is_found_in_a_large_picture_that_moves_everywhere(
+    pictures: dict[str, Image], finder: FaceFinder
+) -> None:
+    face = cv2.resize(pictures[COLLINS], (150, 150), interpolation=cv2.INTER_AREA)
+    hall = np.full((1080, 1920, 3), 110, np.uint8)
+    hall[300:450, 900:1050] = face
+    body = np.array([[880, 300, 1070, 800]], np.float32)
+    everything = np.array([[0, 0, 1920, 1080]], np.float32)
+    regions = np.concatenate([head_regions(body, 1920, 1080), everything])
+    found = finder.find_in(ArrayPicture(hall), regions)
+    assert len(found) == 1
+    alone = finder.find(face)
+    np.testing.assert_allclose(found.landmarks[0] - [900, 300], alone.landmarks[0], atol=3)
 
 
 def test_regions_merge_where_that_saves_work() -> None:

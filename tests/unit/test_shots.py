@@ -11,8 +11,9 @@ from app.types import Faces, FaceShot, Frame, Image, Reason, Track
 from app.vision.artefact import shipped
 from app.vision.detector import Detector
 from app.vision.embedder import Embedder
-from app.vision.faces import FaceFinder, head_regions
+from app.vision.faces import FaceFinder
 from app.vision.picture import ArrayPicture
+from app.vision.regions import head_regions
 from app.vision.shots import APART, BETTER, ENOUGH, FIRST, INTERVAL, REFRESH, BestShots
 from app.vision.tracker import Tracker
 
