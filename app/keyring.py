@@ -7,6 +7,7 @@ or a disk alone gets none of them. The first key of the file seals, every key un
 import base64
 import binascii
 import hashlib
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -15,6 +16,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.errors import SealError, SetupError
+
+log = logging.getLogger(__name__)
 
 VERSION = b"\x01"
 ID_BYTES = 4
@@ -145,9 +148,15 @@ class Keyring:
             raise SealError(f"the sealed bytes of {label.partition('/')[0]} were altered") from None
 
     def _fresh(self) -> dict[str, AESGCM]:
-        """Return the keys of the file as it is now; while it cannot be seen, those that were read last."""
-        if not self._keys or self._find() not in (None, self._stamp):
+        """Return the keys of the file as it is now; while it cannot be seen or read, those that were read last."""
+        if not self._keys:
             self.reload()
+        elif (stamp := self._find()) not in (None, self._stamp):
+            try:
+                self.reload()
+            except SetupError as error:
+                log.error("%s; the keys that were read before it are used until it is put right", error)
+                self._stamp = stamp
         return self._keys
 
     def _find(self) -> tuple[int, int] | None:

@@ -146,6 +146,9 @@ class EventWriter:
             log.error("%d events were lost while the database was away", lost)
 
     def _pause(self, seconds: float) -> None:
-        """Wait before the next try, less when told to stop."""
+        """Wait before the next try; less when told to stop meanwhile, and not beyond the time that was given then."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stop_at is not None, timeout=seconds)
+            if self._stop_at is None:
+                self._changed.wait_for(lambda: self._stop_at is not None, timeout=seconds)
+            else:
+                self._changed.wait(min(seconds, max(self._stop_at - time.monotonic(), 0.0)))

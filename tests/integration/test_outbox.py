@@ -19,6 +19,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy
 from fixtures_redis import STREAM, RedisServer, make_event, open_stream, wait_until
 from fixtures_store import PostgresServer, store_at
 
@@ -424,9 +425,12 @@ def test_the_end_does_not_wait_for_ever(sqlite_url: str, caplog: pytest.LogCaptu
     """A database that stays away at the end costs the events that wait, and that is said."""
     with contextlib.closing(store_at(sqlite_url)) as store:
         (event,) = Source(own_cameras(store)).make(1)
-    writer = EventWriter(store_at("postgresql+psycopg://nobody@127.0.0.1:1/none"), ignore, ignore)
+    away, tries = store_at("postgresql+psycopg://nobody@127.0.0.1:1/none"), []
+    sqlalchemy.event.listen(away.engine, "do_connect", lambda *_: tries.append(time.monotonic()))
+    writer = EventWriter(away, ignore, ignore)
     writer.start()
     writer.put(event)
-    writer.stop(drain_seconds=0.3)
+    writer.stop(drain_seconds=0.5)
     assert not writer.alive
+    assert len(tries) < 20, "it waits between tries also at the end"
     assert f"1 events are lost, the first is {event.id}" in caplog.text

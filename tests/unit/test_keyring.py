@@ -73,6 +73,17 @@ def test_another_process_finds_a_key_that_was_added_meanwhile(keyring: Keyring) 
     assert other.unseal(keyring.seal(b"new", "x"), "x") == b"new"
 
 
+def test_a_file_that_is_damaged_meanwhile_takes_no_key_away(keyring: Keyring, caplog: pytest.LogCaptureFixture) -> None:
+    sealed, kept = keyring.seal(b"a face", "x"), keyring.path.read_bytes()
+    keyring.path.write_text("half a k")
+    assert [keyring.unseal(keyring.seal(b"another", "y"), "y"), keyring.unseal(sealed, "x")] == [b"another", b"a face"]
+    assert caplog.text.count("until it is put right") == 1 and "half a k" not in caplog.text
+    keyring.path.write_bytes(kept)
+    with pytest.raises(SetupError):
+        Keyring(keyring.path.with_name("none")).seal(b"a face", "x")
+    assert keyring.unseal(sealed, "x") == b"a face"
+
+
 def test_one_key_must_stay(keyring: Keyring) -> None:
     with pytest.raises(SetupError, match="must stay"):
         keyring.retire(frozenset(keyring.ids))
