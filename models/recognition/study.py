@@ -25,13 +25,23 @@ COPY = "study.toml"
 class Study:
     """A study's folder: a copy of its file, a file for each finished cell, the table and the plot."""
 
-    def __init__(self, file: Path, out: Path, resume: bool) -> None:
+    def __init__(self, file: Path, out: Path, resume: bool, only: Sequence[str] = ()) -> None:
         """Read the file.
 
+        Args:
+            file: says what is compared.
+            out: the study's folder.
+            resume: go on with what is there.
+            only: methods that are taught now, none: all; two processes may share the work of one folder.
+
         Raises:
-            SetupError: the folder exists and is not to be resumed, or does not and is, or was made by another file.
+            SetupError: the folder exists and is not to be resumed, or does not and is, or was made by another file, or
+                the file has no such method.
         """
         self.plan, self._file, self._out = StudyPlan.read(file), file, out
+        self._only = only or list(self.plan.methods)
+        if strange := [name for name in self._only if name not in self.plan.methods]:
+            raise SetupError(f"{file} has no method {strange[0]!r}; it has {', '.join(self.plan.methods)}")
         copy = out / COPY
         if resume and not copy.exists():
             raise SetupError(f"{out} holds no study to resume; start it without --resume")
@@ -63,7 +73,7 @@ class Study:
         teacher_figures = {name: held.figures(held.teacher, held.teacher) for name, held in people.held.items()}
         report = Report(self.plan, people, teacher_figures)
         report.write(done, self._out)
-        for name, seed in [cell for cell in self._cells() if cell not in done]:
+        for name, seed in [cell for cell in self._cells() if cell[0] in self._only and cell not in done]:
             told = partial(_tell, say, f"{len(done) + 1} of {len(self._cells())}, {name} with seed {seed}")
             done[name, seed] = self._cell(name, seed, people, cache, told)
             report.write(done, self._out)

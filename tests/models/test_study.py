@@ -313,6 +313,9 @@ def test_a_study_is_made_stopped_and_resumed(
     assert sorted(cells) == ["arcface-1.npz", "arcface-2.npz", "published-1.npz", "published-2.npz"]
     (out / "cells" / "published-1.npz").unlink()
     (out / "study.json").unlink()
+    assert main([*words, "--resume", "--only", "arcface"]) == 0  # somebody else may be at the other one
+    assert not (out / "cells" / "published-1.npz").exists()
+    assert json.loads((out / "study.json").read_text())["methods"]["published"]["seeds"] == [2]
     assert main([*words, "--resume"]) == 0
     again = {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     assert {name for name in cells if again[name] != cells[name]} == {"published-1.npz"}
@@ -327,6 +330,8 @@ def test_what_cannot_be_resumed_is_told(smallest: Path, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="exists; resume it"):
         studying.Study(smallest, tmp_path, resume=False)
     (tmp_path / "study.toml").write_text(SMALLEST.replace("steps = 4", "steps = 5"))
+    with pytest.raises(SetupError, match=r"no method 'margins'; it has arcface, published"):
+        studying.Study(smallest, tmp_path / "none", resume=False, only=["arcface", "margins"])
     with pytest.raises(SetupError, match="has changed since"):
         studying.Study(smallest, tmp_path, resume=True)
     with pytest.raises(SetupError, match=r"cut\.npz cannot be read"):
