@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from app.api.auth import Acting, Secret, needs_here
@@ -16,9 +17,9 @@ from app.api.event_forms import EventRead
 from app.api.exports import MEDIA_TYPES, Format, batches, written
 from app.api.problems import documented
 from app.api.schemas import PAGE, BuildingId, Id, Moment, Page, PageSize, PageToken, page_of
-from app.api.services import Serving
+from app.api.services import Services, Serving
 from app.api.stream import live_events
-from app.store import audit, events
+from app.store import audit, buildings, events
 from app.store.records import EventFilter, Scope
 from app.types import Decision
 
@@ -98,6 +99,7 @@ async def stream_events(
     ] = None,
 ) -> StreamingResponse:
     """Receive this building's events as they happen."""
+    await run_in_threadpool(_check_building, services, building)  # while an error can still be told
     told = live_events(services, secret, building, last_event_id)
     return StreamingResponse(told, headers=_UNBUFFERED, media_type="text/event-stream")
 
@@ -145,3 +147,13 @@ def get_event_portrait(services: Serving, building: BuildingId, event: Id) -> Re
     with services.store.reading() as session:
         image = events.portrait(session, building, event)
     return Response(image, headers=_PRIVATE, media_type="image/jpeg")
+
+
+def _check_building(services: Services, building: str) -> None:
+    """Let through what exists: a key of all buildings may name any.
+
+    Raises:
+        NotFoundError: there is no such building.
+    """
+    with services.store.reading() as session:
+        buildings.get(session, building)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Enrol; return 0 when everybody is enrolled, 1 when some photos were not, 130 after Ctrl-C."""
     settings = Settings()
     log_to_stderr("WARNING")
-    groups = frozenset(group.strip() for group in arguments.groups.split(",") if group.strip())
+    groups = _groups(arguments.groups)
     submissions = _submissions(arguments, PersonFields("", groups=groups))
     terms = Terms(arguments.accept_duplicates, arguments.dry_run)
     finder, embedders = FaceFinder(shipped("face_finder")), Embedders.installed()
@@ -109,6 +110,13 @@ def run(arguments: argparse.Namespace) -> int:
     if tally.done < tally.photos:
         return STOPPED
     return 0 if all(Outcome(outcome) in FINE for outcome in tally.outcomes) else 1
+
+
+def _groups(text: str) -> frozenset[str]:
+    groups = frozenset(sources.plain(group) for group in text.split(",") if group.strip())
+    if not all(sources.is_text(group, sources.GROUP) for group in groups):
+        raise SetupError(f"a group has at most {sources.GROUP} characters, and no control characters")
+    return groups
 
 
 def _submissions(arguments: argparse.Namespace, common: PersonFields) -> list[Submission]:
@@ -158,6 +166,10 @@ def _asked_to_stop() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+def _writable(report: Path) -> TextIO:
+    return report.open("w", newline="", encoding="utf-8", errors="backslashreplace")  # names that are not UTF-8
+
+
 class _Output:
     """What people and programs see: JSON or the summary on stdout, progress on stderr, and the report."""
 
@@ -173,9 +185,7 @@ class _Output:
         self._progress = Progress(*columns, console=console, disable=not self._terminal)
         self._task = self._progress.add_task("", total=tally.photos)
         try:
-            self._report = (
-                None if arguments.report is None else arguments.report.open("w", newline="", encoding="utf-8")
-            )
+            self._report = None if arguments.report is None else _writable(arguments.report)
         except OSError as error:
             raise SetupError(f"the report {arguments.report} cannot be written: {error.strerror}") from error
         self._rows = None if self._report is None else csv.DictWriter(self._report, COLUMNS)

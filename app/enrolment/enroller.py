@@ -6,6 +6,8 @@ id or else by the exact name, so a run that was cut off is simply run again.
 """
 
 import hashlib
+import logging
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -14,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.enrolment.lookalikes import Lookalikes
 from app.enrolment.notices import OF_OWN_PHOTOS, Limits, Notice, notices
-from app.errors import ConflictError, NotFoundError, PhotoError
+from app.errors import CardeaError, ConflictError, NotFoundError, PhotoError
 from app.photos import Enrolment, Photo, enrol, read_photo
 from app.store import audit, buildings, enrolments, people
 from app.store.audit import Actor
@@ -22,6 +24,11 @@ from app.store.engine import Store
 from app.store.records import NewPhoto, PersonFields
 from app.vision.embedder import Embedder
 from app.vision.faces import FaceFinder
+
+# Nobody is looked for by these: the database may not even take what stands there.
+_NAMELESS = frozenset({"invalid_name", "invalid_external_id"})
+
+_log = logging.getLogger(__name__)
 
 
 class Outcome(StrEnum):
@@ -83,9 +90,9 @@ class Terms:
 class Enroller:
     """Enrols into one building. Any thread may judge, one settles.
 
-    Reasons besides those of photos: ``duplicate_file``, ``ambiguous_name``, ``unreadable_file``, ``changed_meanwhile``
-    and the codes of `Notice`. Of these ``duplicate_face`` and ``not_the_same_person`` are refused, the others stand as
-    warnings beside ``enrolled``.
+    Reasons besides those of photos: ``duplicate_file``, ``ambiguous_name``, ``unreadable_file``, ``changed_meanwhile``,
+    ``internal_error`` and the codes of `Notice`. Of these ``duplicate_face`` and ``not_the_same_person`` are refused,
+    the others stand as warnings beside ``enrolled``.
     """
 
     def __init__(self, building: str, finder: FaceFinder, embedder: Embedder, actor: Actor, terms: Terms) -> None:
@@ -106,6 +113,13 @@ class Enroller:
 
     def judge(self, submission: Submission) -> Judged:
         """Read a photo and let the nets look at it."""
+        try:
+            return self._judge(submission)
+        except Exception as error:  # whatever a file does to a library, the others go on
+            _log_unforeseen(submission, error)
+            return Judged(refused=("internal_error",), outcome=Outcome.FAILED)
+
+    def _judge(self, submission: Submission) -> Judged:
         if submission.trouble:
             return Judged(refused=submission.trouble, outcome=Outcome.FAILED)
         try:
@@ -130,9 +144,12 @@ class Enroller:
             EmbedderError: another embedder is live since the run began.
         """
         fields = submission.fields
+        about = Result(submission.file, fields.name, Outcome.ENROLLED)
+        if _NAMELESS & set(judged.refused):
+            return replace(about, outcome=Outcome.FAILED, reasons=judged.refused)
         persons = self._persons(session, fields)
         person = persons[0] if len(persons) == 1 else None
-        about = Result(submission.file, fields.name, Outcome.ENROLLED, person=person)
+        about = replace(about, person=person)
         hindered = judged.refused if judged.outcome == Outcome.FAILED else ()
         if len(persons) > 1 and not hindered:
             hindered = ("ambiguous_name",)
@@ -219,20 +236,47 @@ class Enroller:
 def settle(
     store: Store, enroller: Enroller, submission: Submission, looked: Judged, note: Callable[[Session, Result], None]
 ) -> Result:
-    """Settle a judged photo in a transaction of its own.
+    """Settle a judged photo in a transaction of its own; what nobody foresaw ends this photo alone.
 
     Args:
         note: told of the result in the same transaction; what it raises undoes all.
     """
     try:
         with store.session() as session:
-            result = enroller.settle(session, submission, looked)
+            result = _settled(store, session, enroller, submission, looked)
             note(session, result)
+        return result
     except (ConflictError, NotFoundError):  # somebody renamed or erased the person at this moment
-        result = Result(submission.file, submission.fields.name, Outcome.FAILED, ("changed_meanwhile",))
-        with store.session() as session:
-            note(session, result)
+        reason = "changed_meanwhile"
+    except _UnforeseenError:
+        reason = "internal_error"
+    result = Result(submission.file, submission.fields.name, Outcome.FAILED, (reason,))
+    with store.session() as session:
+        note(session, result)
     return result
+
+
+class _UnforeseenError(Exception):
+    """A photo could not be settled for a reason that is in the log."""
+
+
+def _settled(store: Store, session: Session, enroller: Enroller, submission: Submission, looked: Judged) -> Result:
+    try:
+        with store.errors():
+            result = enroller.settle(session, submission, looked)
+            session.flush()  # what the database refuses shows here, before the caller notes anything
+        return result
+    except CardeaError:
+        raise
+    except Exception as error:
+        _log_unforeseen(submission, error)
+        raise _UnforeseenError from None
+
+
+def _log_unforeseen(submission: Submission, error: Exception) -> None:
+    """Say where it happened. Neither file nor the error's own text is logged, for they may name people."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("photo %d of an enrolment: unforeseen %s\n%s", submission.position, type(error).__name__, where)
 
 
 def _plan(fields: PersonFields) -> str:

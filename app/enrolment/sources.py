@@ -29,6 +29,7 @@ _PHOTO_COLUMN = re.compile(r"photo\d*")
 _COLUMNS = {"name", "external_id", "groups", "valid_from", "valid_until", "consent_at", "consent_note", "erase_on"}
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # file names that are not UTF-8 come with halves of signs
 
 
 class Tree(Protocol):
@@ -111,8 +112,8 @@ def plain(text: str) -> str:
 
 
 def is_text(text: str, longest: int = TEXT) -> bool:
-    """Whether it may be a name: something, not too long, without control characters."""
-    return 0 < len(text) <= longest and not _CONTROL.search(text)
+    """Whether it may be a name: something, not too long, without control characters and halves of signs."""
+    return 0 < len(text) <= longest and not _NO_TEXT.search(text)
 
 
 def _by_names(tree: Tree, files: Iterable[str], common: PersonFields) -> list[Submission]:
@@ -120,12 +121,13 @@ def _by_names(tree: Tree, files: Iterable[str], common: PersonFields) -> list[Su
     for path in files:
         *folders, file = path.split("/")
         name = folders[0] if folders else PurePosixPath(file).stem
-        fields, trouble = replace(common, name=plain(name)), tree.trouble(path)
+        fields, hindrance = replace(common, name=plain(name)), tree.trouble(path)
+        trouble = [hindrance] if hindrance else []
         if len(folders) > 1:
-            trouble = trouble or "too_deep"
+            trouble.append("too_deep")
         if not is_text(fields.name):
-            trouble = trouble or "invalid_name"
-        found.append(Submission(fields, path, partial(tree.read, path), (trouble,) if trouble else ()))
+            trouble.append("invalid_name")
+        found.append(Submission(fields, path, partial(tree.read, path), tuple(trouble)))
     return found
 
 

@@ -110,8 +110,7 @@ def local_day(moment: datetime | None, zone: tzinfo) -> str:
 
 def day_span(since: str, until: str, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
     """Return the span of two ``date`` fields, the second day included; a day that cannot be read is left out."""
-    first, last = _day(since, zone), _day(until, zone)
-    return first, None if last is None else last + timedelta(days=1)
+    return _day(since, zone), _day(until, zone, days=1)
 
 
 def number_of(text: str) -> float | str:
@@ -145,10 +144,11 @@ def _corner(text: str) -> list[float]:
     return [round(x, 4), round(y, 4)]
 
 
-def _day(text: str, zone: tzinfo) -> datetime | None:
+def _day(text: str, zone: tzinfo, days: int = 0) -> datetime | None:
+    """Return when a day begins, or so many days later; None for what is no day, and where the calendar ends."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=zone) if text else None
-    except ValueError:
+        return (datetime.fromisoformat(text).replace(tzinfo=zone) + timedelta(days)).astimezone(UTC) if text else None
+    except (ValueError, OverflowError):
         return None
 
 

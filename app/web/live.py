@@ -25,7 +25,6 @@ from app.errors import NotFoundError, StoreUnavailableError
 from app.live import subscribe
 from app.store import cameras, events, people
 from app.types import AccessEvent
-from app.web import words
 from app.web.rendering import fragment, zone_of
 from app.web.routing import PageRoute
 from app.web.views import camera_names, view_of
@@ -36,7 +35,7 @@ router = APIRouter(prefix="/buildings/{building}", route_class=PageRoute)
 MOST = 60  # cameras of one connection
 SIGN = 5.0  # seconds between signs of life and looks at the session, at most
 RETRY_MS = 2000
-WAITING = 100  # events that wait for a slow reader; after that the connection ends and the page loads anew
+WAITING = 100  # events that wait for a slow reader; after that the connection ends, and the next one lets it catch up
 
 
 Told = dict[str, str]
@@ -159,11 +158,15 @@ async def _follow_events(services: Services, place: Place, wanted: Wanted, zone:
 
 async def _pass_on(services: Services, place: Place, wanted: Wanted, zone: tzinfo, entry: Entry, mail: Mail) -> None:
     """Put an entry of the event stream into the mail, as the page needs it."""
-    told: Told | None = {}  # of a gap: the page loads anew
-    if entry.kind in MAKERS:
-        told = await run_in_threadpool(MAKERS[entry.kind], services, place, wanted, zone, json.loads(entry.text))
+    kind: str = entry.kind
+    told: Told | None = {}  # of a gap: the page asks how things stand
+    if kind in MAKERS:
+        try:
+            told = await run_in_threadpool(MAKERS[kind], services, place, wanted, zone, json.loads(entry.text))
+        except StoreUnavailableError:
+            kind = "gap"  # the page asks until the store answers
     if told is not None:
-        mail.events.put_nowait(format_sse_event(data_str=json.dumps(told), event=entry.kind))
+        mail.events.put_nowait(format_sse_event(data_str=json.dumps(told), event=kind))
         mail.some.set()
 
 
@@ -174,7 +177,7 @@ def _access(services: Services, place: Place, wanted: Wanted, zone: tzinfo, mess
         with services.store.reading() as session:
             record = events.get(session, building, message["id"])
             view = view_of(session, building, record, camera_names(session, building))
-    except (NotFoundError, StoreUnavailableError):  # deleted meanwhile; or the page learns of it when it is loaded
+    except NotFoundError:  # deleted meanwhile
         return None
     event = record.event
     assert isinstance(event, AccessEvent)
@@ -194,12 +197,11 @@ def _camera(services: Services, place: Place, wanted: Wanted, zone: tzinfo, mess
     try:
         with services.store.reading() as session:
             camera = cameras.get(session, place.building.id, message["data"]["camera"])
-    except (NotFoundError, StoreUnavailableError):
+    except NotFoundError:
         return None
     advised = advice(camera.live_state, enabled=camera.fields.enabled, tampering=camera.kept_from_seeing)
     html = fragment(zone, place, "camera_state.html", camera=camera, advice=advised)
-    mood = words.camera_mood(camera)
-    return {"camera": camera.id, "mood": mood, "name": camera.fields.name, "html": html}
+    return {"camera": camera.id, "name": camera.fields.name, "html": html}
 
 
 MAKERS = {"access": _access, "camera": _camera}

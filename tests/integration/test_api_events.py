@@ -193,6 +193,10 @@ def test_a_stream_that_lost_its_data_is_a_gap(
         assert source.next()[1]["id"] == "cam_front.1.2"
 
 
+def test_a_building_that_is_not_there_has_no_stream(lasting_operator: httpx2.Client) -> None:
+    assert problem_of(lasting_operator.get(LIVE.replace("main", "nowhere"))) == (404, "not-found")
+
+
 def test_a_revoked_key_loses_its_open_stream(api: Api) -> None:
     with api.services.store.session() as session:
         record, secret = keys.create(session, "door", Scope.DEVICE, "main")

@@ -131,10 +131,11 @@ def test_a_page_token_of_ones_own_making_is_refused(lasting_operator: httpx2.Cli
 
 
 @pytest.mark.parametrize("moment", ["2026-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "noon"])
-def test_a_page_of_events_begins_at_a_real_time(lasting_operator: httpx2.Client, moment: str) -> None:
+def test_a_page_of_what_is_sorted_by_time_begins_at_a_real_one(lasting_operator: httpx2.Client, moment: str) -> None:
     token = encode([moment, "cam_front.1.1"])
-    answer = lasting_operator.get("/v1/buildings/main/events", params={"page_token": token})
-    assert problem_of(answer) == (422, "invalid-page-token")
+    for path in ("/v1/buildings/main/events", "/v1/operations"):
+        answer = lasting_operator.get(path, params={"page_token": token})
+        assert problem_of(answer) == (422, "invalid-page-token"), path
 
 
 def test_page_sizes_have_limits(lasting_operator: httpx2.Client) -> None:

@@ -131,6 +131,31 @@ def test_what_is_wrong_with_a_photo_is_told_by_code(store: Store, run: Run, face
     assert contents(store)[0] == [(COLLINS, 1)]
 
 
+def test_what_nobody_foresaw_ends_one_photo_and_is_logged_without_names(
+    store: Store, run: Run, faces: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> bytes:
+        raise RuntimeError(HOPPER)
+
+    found = run(
+        Submission(PersonFields(HOPPER), f"{HOPPER}.jpg", broken, position=7),
+        Submission(PersonFields("Jos\udce9"), "Jos.jpg", lambda: faces[HOPPER], position=8),  # no database takes it
+        (COLLINS, faces[COLLINS]),
+    )
+    assert told(found) == [("failed", "internal_error"), ("failed", "internal_error"), ("enrolled",)]
+    assert contents(store)[0] == [(COLLINS, 1)]
+    for told_of in ("photo 7", "RuntimeError", "in broken", "photo 8", "UnicodeEncodeError", "enrolments.py"):
+        assert told_of in caplog.text
+    assert HOPPER not in caplog.text and "Jos" not in caplog.text
+
+
+def test_a_failed_photo_still_belongs_to_the_person_it_was_meant_for(store: Store, run: Run) -> None:
+    with store.session() as session:
+        person = people.create(session, "main", PersonFields("Ann")).id
+    (result,) = run(Submission(PersonFields("Ann"), "../a.jpg", bytes, ("path_outside",)))
+    assert told([result]) == [("failed", "path_outside")] and result.person == person
+
+
 def test_a_person_is_known_again_by_external_id_or_by_the_only_one_of_a_name(
     store: Store, run: Run, faces: dict[str, bytes]
 ) -> None:

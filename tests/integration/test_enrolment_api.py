@@ -107,6 +107,20 @@ def test_an_archive_is_enrolled(api: Api, operator: httpx2.Client, job: Enrolmen
     assert all(record.actor.kind == "key" for record in trail) and COLLINS not in str(trail)
 
 
+@ON_BOTH
+def test_a_name_that_is_no_text_ends_its_own_item_alone(
+    operator: httpx2.Client, job: EnrolmentJob, faces: dict[str, bytes]
+) -> None:
+    table = f"photo,name,external_id\na.jpg,A\0B,\na.jpg,Ann,1\0\na.jpg,{COLLINS},\n"
+    done = ended(operator, send(operator, packed({"t.csv": table.encode(), "a.jpg": faces[COLLINS]})))
+    assert [(item["name"], item["outcome"], item["reasons"]) for item in items(operator, done["id"])] == [
+        ("A\0B", "failed", ["invalid_name"]),
+        ("Ann", "failed", ["invalid_external_id"]),
+        (COLLINS, "enrolled", []),
+    ]
+    assert job.alive
+
+
 def test_a_table_in_the_archive_and_twins(operator: httpx2.Client, job: EnrolmentJob, faces: dict[str, bytes]) -> None:
     table = f"photo,name,external_id,valid_until\na.jpg,{COLLINS},flat-1,2090-01-01\nb.jpg,Twin,,\n../c.jpg,Eve,,\n"
     content = packed({"t.csv": table.encode(), "a.jpg": faces[COLLINS], "b.jpg": another(faces[COLLINS], 1)})

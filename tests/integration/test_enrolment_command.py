@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -104,6 +105,22 @@ def test_what_was_not_enrolled_is_told_with_reasons(
     assert [name for name, _, _ in persons(opened)] == [COLLINS, HOPPER, "Twin"]
 
 
+def test_a_file_name_that_is_not_utf8_is_told_and_the_others_go_on(
+    capsys: pytest.CaptureFixture[str], folder: Path, opened: Store, tmp_path: Path
+) -> None:
+    (folder / os.fsdecode(b"Jos\xe9.jpg")).write_bytes(b"photo")
+    (folder / os.fsdecode(b"Ren\xe9.jpg")).symlink_to("nothing.jpg")
+    report = tmp_path / "report.csv"
+    status, rows, summary = run(capsys, folder, "--report", report)
+    assert status == 1 and summary["outcomes"] == {"enrolled": 4, "failed": 2}
+    troubles = [row["reasons"] for row in rows if row["outcome"] == "failed"]
+    assert troubles == [["invalid_name"], ["missing_file", "invalid_name"]]
+    assert r"Jos\udce9.jpg" in report.read_text(encoding="utf-8")
+    told = subprocess.run([*COMMAND, folder], check=False, capture_output=True, text=True)
+    assert told.returncode == 1 and r"5/6 failed Jos\udce9.jpg invalid_name" in told.stderr
+    assert [name for name, _, _ in persons(opened)] == [COLLINS, HOPPER]
+
+
 def test_a_table_is_enrolled(
     capsys: pytest.CaptureFixture[str], folder: Path, opened: Store, faces: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -124,6 +141,8 @@ def test_wrong_words_are_a_matter_of_set_up(capsys: pytest.CaptureFixture[str], 
         [tmp_path / "nowhere"],
         [folder, "--compreface", folder],
         [folder, "--building", "nowhere"],
+        [folder, "--groups", "staff,gar\udce7ons"],
+        [folder, "--groups", "g" * 65],
         [folder, "--report", tmp_path / "no" / "report.csv"],
         [tmp_path / "bad.csv"],
         ["--compreface", tmp_path / "bad.csv"],

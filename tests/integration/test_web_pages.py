@@ -5,9 +5,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
+import pytest
 from fastapi.routing import APIRoute
 from fixtures_api import Api
-from fixtures_store import silence
+from fixtures_redis import RedisServer, make_event, open_stream, wait_until
+from fixtures_store import PostgresServer, silence
 from fixtures_web import SECRET, House, Visitor, furnish
 
 from app.store import audit, buildings, cameras, events, people
@@ -261,6 +263,26 @@ def test_a_live_page_learns_of_its_sessions_end(api: Api, visit: Visit) -> None:
     assert gone.status_code == 204  # tells the browser not to come back
 
 
+@pytest.mark.parametrize("api", ["postgres"], indirect=True)
+def test_a_live_page_learns_that_it_missed_something_while_the_store_was_away(
+    api: Api, visit: Visit, redis_server: RedisServer, postgres_server: PostgresServer
+) -> None:
+    house, visitor = furnish(api.services.store, "main"), visit()
+    clients = redis_server.client.client_list
+    with (
+        open_stream(redis_server.url) as stream,
+        visitor.client.stream("GET", f"{house.path}/live") as answer,
+    ):
+        wait_until(lambda: any(client["cmd"].startswith("xread") for client in clients()))
+        postgres_server.stop("fast")
+        try:
+            stream.add(make_event(1), has_snapshot=False)
+            told = (line for line in answer.iter_lines() if line.startswith("event"))
+            assert next(told) == "event: gap"
+        finally:
+            postgres_server.start()
+
+
 def test_a_filter_that_makes_no_sense_is_no_error(api: Api, visit: Visit) -> None:
     house, visitor = furnish(api.services.store, "main"), visit()
     for query in ("since=soon", "until=9999-99-99", "decision=maybe", "camera=nobody", "noun=nothing"):
@@ -269,3 +291,13 @@ def test_a_filter_that_makes_no_sense_is_no_error(api: Api, visit: Visit) -> Non
     only = visitor.get(f"{house.path}/events?decision=unknown").text
     assert house.unknown in only and house.granted not in only
     assert json.dumps(house.granted)[1:-1] in visitor.get(f"{house.path}/events?until=2026-03-01").text
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Midway"])
+def test_a_filter_at_the_ends_of_the_calendar_leaves_nothing_out(api: Api, visit: Visit, zone: str) -> None:
+    house, visitor = furnish(api.services.store, "main"), visit()
+    visitor.client.cookies.set("zone", zone)
+    for query in ("since=0001-01-01", "until=9999-12-31", "until=9999-12-30", "since=0001-01-01&until=9999-12-31"):
+        answer = visitor.get(f"{house.path}/events?{query}")
+        assert answer.status_code == 200 and house.granted in answer.text, query
+    assert house.granted not in visitor.get(f"{house.path}/events?until=0001-01-01").text

@@ -86,6 +86,7 @@ def test_a_table_says_everything_about_a_person(tmp_path: Path) -> None:
         (",Ann,,,", "no_photo"),
         ("a.jpg,,,,", "invalid_name"),
         (f"a.jpg,{'A' * 201},,,", "invalid_name"),
+        ("a.jpg,A\0B,,,", "invalid_name"),
         ("a.jpg,Ann,,tomorrow,", "invalid_valid_from"),
         ("a.jpg,Ann,,2026-01-01T08:00,", "invalid_valid_from"),
         ("a.jpg,Ann,,2026-01-02,2026-01-01", "invalid_valid_until"),

@@ -1,8 +1,12 @@
-// The one connection of a live page. It is closed while nobody looks at the page and opened again afterwards.
+// The one connection of a live page. It is closed while nobody looks at the page and opened again afterwards. What
+// happened without it is taken from the page as the server would make it now.
 
 import { paint } from "./forms.js";
 
 const SILENT = 8000; // milliseconds without a picture after which a tile says so
+const FRESH = 3000; // milliseconds after which a page that waited for its connection may have missed something
+const PATIENCE = 10_000; // milliseconds in which a page must come
+const SAID = 3; // news that are read out after a gap; the others are counted
 const LOUD = { granted: "#58d68d", denied: "#ff8a7a", unknown: "#ffc857", undecided: "#c3ced1" };
 const QUIET = "#e8eeee";
 const WHY = {
@@ -15,6 +19,9 @@ const WHY = {
 
 let source = null;
 let watch = 0;
+let late = false; // whether the page is older than the connection that comes next
+let stale = false; // whether something may have happened that the page does not show
+let upToDate = Promise.resolve(); // what the connection tells waits for the page to catch up
 
 export function followLive() {
   const place = document.querySelector("[data-live]");
@@ -27,27 +34,49 @@ export function followLive() {
   const attend = () => (document.hidden ? close() : open(place.dataset.live));
   document.addEventListener("visibilitychange", attend);
   addEventListener("pagehide", close);
+  addEventListener("pageshow", attend);
   attend();
 }
 
 function open(address) {
   if (source) return;
+  noticeSilence();
   source = new EventSource(address);
-  source.addEventListener("open", () => pulse(true));
-  source.addEventListener("error", () => pulse(false));
+  source.addEventListener("open", begin);
+  source.addEventListener("error", lose);
   source.addEventListener("picture", (message) => show(JSON.parse(message.data)));
-  source.addEventListener("access", (message) => enter(JSON.parse(message.data)));
-  source.addEventListener("camera", (message) => restate(JSON.parse(message.data)));
-  source.addEventListener("gap", () => location.reload());
+  source.addEventListener("access", (message) => upToDate.then(() => enter(JSON.parse(message.data))));
+  source.addEventListener("camera", (message) => upToDate.then(() => restate(JSON.parse(message.data))));
+  source.addEventListener("gap", miss);
   source.addEventListener("ended", () => location.reload());
-  watch = setInterval(noticeSilence, 2000);
+  watch = setInterval(look, 2000, address);
+}
+
+function begin() {
+  if (late || performance.now() > FRESH) miss();
+  else pulse(true);
+}
+
+function lose() {
+  late = true;
+  pulse(false);
+}
+
+function look(address) {
+  noticeSilence();
+  if (source.readyState === EventSource.CLOSED) {
+    // A proxy said that the server is away, and browsers do not ask again. Or nobody is logged in any more.
+    close();
+    open(address);
+    miss();
+  } else if (stale) catchUp();
 }
 
 function close() {
   source?.close();
   source = null;
   clearInterval(watch);
-  pulse(false);
+  lose();
 }
 
 function pulse(alive) {
@@ -56,6 +85,101 @@ function pulse(alive) {
 
 function tileOf(camera) {
   return document.querySelector(`[data-camera="${CSS.escape(camera)}"]`);
+}
+
+// What happened without the connection
+
+function miss() {
+  pulse(false);
+  catchUp();
+}
+
+function catchUp() {
+  stale = true;
+  upToDate = upToDate.then(renew);
+}
+
+async function renew() {
+  if (!stale) return;
+  stale = false; // what is missed from here on is made up for once more
+  const page = await load();
+  if (!page) stale = true; // until `look` tries again
+  else if (shape(page) !== shape(document)) location.reload(); // other cameras, or nobody is logged in
+  else put(page);
+  pulse(!stale && source?.readyState === EventSource.OPEN);
+}
+
+// The page as the server would make it now; null while it cannot.
+async function load() {
+  try {
+    const answer = await fetch(location.href, { signal: AbortSignal.timeout(PATIENCE) });
+    return answer.status < 500 ? parse(await answer.text()) : null;
+  } catch {
+    return null;
+  }
+}
+
+function shape(page) {
+  const parts = page.querySelectorAll("[data-live], [data-camera]");
+  return [...parts].map((part) => part.dataset.live ?? part.dataset.camera).join();
+}
+
+// Only what can have changed is touched, so forms keep what was typed and elements the focus; only news are read out.
+function put(page) {
+  const news = [...putEntries(page), ...putStates(page)];
+  putSummary(page);
+  putPager(page);
+  const more = news.splice(SAID).length;
+  if (more) news.push(`${more} more`);
+  if (news.length) say(news.join(". "));
+}
+
+function putEntries(page) {
+  const [feed, fresh] = [document, page].map((root) => root.querySelector("[data-feed]"));
+  if (!feed) return [];
+  const present = new Map([...feed.children].map((entry) => [timeless(entry), entry]));
+  const known = new Set([...feed.children].map((entry) => entry.dataset.event));
+  const entries = [...fresh.children].map((entry) => present.get(timeless(entry)) ?? entry);
+  const last = entries.findIndex((entry) => known.has(entry.dataset.event));
+  const added = last < 0 ? entries : entries.slice(0, last);
+  for (const entry of added) entry.classList.add("new");
+  for (const entry of [...feed.children]) if (!entries.includes(entry)) entry.remove();
+  entries.forEach((entry, place) => {
+    if (feed.children[place] !== entry) feed.insertBefore(entry, feed.children[place] ?? null);
+  });
+  document.querySelector("[data-empty]")?.toggleAttribute("hidden", entries.length > 0);
+  return added.map((entry) => entry.querySelector(".headline").textContent.trim());
+}
+
+// An entry as it is compared: "3 minutes ago" grows old by itself.
+function timeless(entry) {
+  const copy = entry.cloneNode(true);
+  copy.classList.remove("new");
+  for (const time of copy.querySelectorAll(".ago")) time.remove();
+  return copy.outerHTML;
+}
+
+function putStates(page) {
+  const changed = [];
+  for (const tile of document.querySelectorAll("[data-camera]")) {
+    const before = tile.querySelector(".state").textContent;
+    const fresh = page.querySelector(`[data-camera="${CSS.escape(tile.dataset.camera)}"] .now`);
+    const state = putState(tile, fresh.childNodes);
+    if (state !== before) changed.push(`${tile.dataset.name}: ${state}`);
+  }
+  return changed;
+}
+
+function putSummary(page) {
+  const [present, fresh] = [document, page].map((root) => root.querySelector("[data-summary]"));
+  if (fresh) present?.replaceWith(fresh);
+}
+
+function putPager(page) {
+  const [present, fresh] = [document, page].map((root) => root.querySelector(".pager"));
+  if (present?.innerHTML === fresh?.innerHTML) return;
+  present?.remove();
+  if (fresh) document.getElementById("content").append(fresh);
 }
 
 // Pictures
@@ -165,27 +289,21 @@ function enter(told) {
 function restate(told) {
   const tile = tileOf(told.camera);
   if (!tile) return;
-  tile.querySelector(".now").replaceChildren(parse(told.html));
-  if (tile.classList.contains("tile")) tile.className = `tile ${told.mood}`;
-  const state = tile.querySelector(".state").textContent;
-  const why = tile.querySelector(".why");
-  if (why) why.textContent = told.mood === "good" ? "Waiting for the next picture …" : state;
-  if (told.mood !== "good") tile.querySelector("canvas")?.setAttribute("hidden", "");
+  const state = putState(tile, parse(told.html).childNodes);
   say(`${told.name}: ${state}`);
-  renewSummary();
+  if (document.querySelector("[data-summary]")) catchUp(); // the server counts: "1 of 3 cameras needs you"
 }
 
-// "1 of 3 cameras needs you" is counted by the server; the page is asked for it once more.
-async function renewSummary() {
-  const present = document.querySelector("[data-summary]");
-  if (!present) return;
-  try {
-    const answer = await fetch(location.href);
-    const renewed = parse(await answer.text()).querySelector("[data-summary]");
-    if (renewed) present.replaceWith(renewed);
-  } catch {
-    // the server is away: the connection comes back by itself, and with it the next state
-  }
+// Show what a camera does now, and return it in words.
+function putState(tile, now) {
+  tile.querySelector(".now").replaceChildren(...now);
+  const state = tile.querySelector(".state");
+  const good = state.classList.contains("good");
+  if (tile.classList.contains("tile")) tile.className = state.className.replace("state", "tile");
+  const why = tile.querySelector(".why");
+  if (why) why.textContent = good ? "Waiting for the next picture …" : state.textContent;
+  if (!good) tile.querySelector("canvas")?.setAttribute("hidden", "");
+  return state.textContent;
 }
 
 function say(text) {
