@@ -46,6 +46,13 @@ class Group:
         return len(self.writers) == 1
 
 
+def zero_filters(model: nn.Module, group: Group, channels: Sequence[int]) -> None:
+    """Set the filters alone of channels of a group to zero, in place; they can learn again, and are not yet silent."""
+    with torch.no_grad():
+        for member in group.writers:
+            weight_of(model, member)[_of(member, channels)] = 0
+
+
 def silence(model: nn.Module, group: Group, channels: Sequence[int]) -> None:
     """Set filters, biases, gains and shifts of channels of a group to zero, in place."""
     with torch.no_grad():

@@ -1,10 +1,13 @@
 """Soft filter pruning: the weakest filters are zeroed after every epoch, trained on, and removed at the end.
 
-He et al. 2018 (SFP), with the schedule of He et al. 2019 (ASFP). What is zeroed is the filter, its bias and the gain
-and shift behind it, because only then its removal is exact (`models.compress.removal`). Behind a rectifier such a
-channel has no gradient: the optimiser's momentum alone revives it, plain gradient descent never does. For the same
-reason momentum would move it after the last zeroing; so no step may lie between that and `finish`, which leaves new
-parameters behind, for which no optimiser keeps a momentum.
+He et al. 2018 (SFP), with the schedule of He et al. 2019 (ASFP). Filters alone are zeroed, as published: the gain and
+the shift behind a filter stay, so gradients reach it through an open rectifier, and it comes back where it grows larger
+than another one. A normalisation makes of the smallest filter a full map again, which the net then leans on; hence two
+things that are not published. In the last epoch what goes is silent, bias, gain and shift at zero too, and it stays so
+until `finish`, for only then is removal exact (`models.compress.removal`). And the stage wants `finetune`.
+
+Momentum still moves silent channels. So they are silenced again behind the last step, and none may lie between that and
+`finish`, which leaves new parameters behind, for which no optimiser keeps a momentum.
 """
 
 import math
@@ -17,7 +20,7 @@ from torch.nn import functional
 from app.errors import SetupError
 from models.compress.groups import groups_of, tensors_of
 from models.compress.layers import Filter, layers_of
-from models.compress.removal import Group, by_channel, remove, silence, silent, weight_of
+from models.compress.removal import Group, by_channel, remove, silence, weight_of, zero_filters
 from models.compress.stage import Context, Edit, Stage
 
 STEEPNESS = 11.089988552228323  # of the schedule: three quarters of the ratio after an eighth of the epochs
@@ -33,6 +36,8 @@ class SoftFilterPruning(Stage):
 
     A group is chosen if the filter chooses all layers that write it, so the first layer's group needs
     `first_and_last` and `min_inputs = 0`. Outputs of the net always stay, and one channel of each group.
+
+    How many go by `energy` is decided before training; which ones, after each epoch.
 
     Raises:
         ValueError: names the field.
@@ -53,25 +58,33 @@ class SoftFilterPruning(Stage):
             raise ValueError(f"schedule is {self.schedule!r}, none of {', '.join(SCHEDULES)}")
         if self.groups not in CHOICES:
             raise ValueError(f"groups is {self.groups!r}, none of {', '.join(CHOICES)}")
-        self._groups: list[Group] = []
+        self._groups: list[tuple[Group, float]] = []  # each with the share of its channels that goes
 
     def prepare(self, model: nn.Module, context: Context) -> list[Edit]:
-        """Find the groups; the net stays as it is."""
+        """Find the groups and how much of each goes; the net stays as it is."""
         picture = context.pictures[:1]
         chosen = {layer.name for layer in self.filter.chosen(layers_of(model, picture))}
         self._groups = [
-            group
+            (group, self._share_of(model, group))
             for group in groups_of(model, picture)
             if (group.inner or self.groups == "all") and all(writer.name in chosen for writer in group.writers)
         ]
         return []
 
+    def before_epoch(self, model: nn.Module, epoch: int) -> None:
+        """Silence in the last of several epochs what goes, so that the net learns to do without."""
+        if 0 < epoch == self.epochs - 1:
+            self._silence(model)
+
     def after_epoch(self, model: nn.Module, epoch: int) -> None:
-        """Silence the weakest channels, as many as the schedule says."""
+        """Zero the weakest filters, as many as the schedule says; after the last epoch silence all channels that go."""
+        if epoch == self.epochs - 1:
+            self._silence(model)
+            return
         progress = (epoch + 1) / self.epochs
-        share = asymptotic(progress) if self.schedule == "asymptotic" else 1.0
-        for group in self._groups:
-            silence(model, group, self._weakest(model, group, share))
+        due = asymptotic(progress) if self.schedule == "asymptotic" else 1.0
+        for group, share in self._groups:
+            zero_filters(model, group, smallest(group_norms(model, group), due * share))
 
     def finish(self, model: nn.Module, context: Context) -> list[Edit]:
         """Remove what the last epoch silenced; without epochs, the weakest channels of now.
@@ -79,12 +92,7 @@ class SoftFilterPruning(Stage):
         Raises:
             SetupError: the outputs moved, so a removed channel was not zero where somebody read it.
         """
-        going = []
-        for group in self._groups:
-            done = silent(model, group) if self.epochs else []  # energy would choose among the rest once more
-            channels = (done or self._weakest(model, group, 1.0))[: group.channels - 1]
-            silence(model, group, channels)
-            going.append((group, channels))
+        going = self._silence(model)
         before = _outputs(model, context.pictures[:1])
         edits = remove(model, going)
         moved, scale = (_outputs(model, context.pictures[:1]) - before).abs().max(), before.abs().max()
@@ -95,11 +103,18 @@ class SoftFilterPruning(Stage):
             )
         return edits
 
-    def _weakest(self, model: nn.Module, group: Group, share: float) -> list[int]:
-        norms = group_norms(model, group)
-        if self.energy:
-            return below_energy(norms, 1 - share * (1 - self.energy))
-        return smallest(norms, share * self.ratio)
+    def _silence(self, model: nn.Module) -> list[tuple[Group, list[int]]]:
+        """Silence the weakest channels of each group, as many as go in the end; return them."""
+        going = [(group, smallest(group_norms(model, group), share)) for group, share in self._groups]
+        for group, channels in going:
+            silence(model, group, channels)
+        return going
+
+    def _share_of(self, model: nn.Module, group: Group) -> float:
+        """Return the share of a group's channels that goes; of zeroed filters, energy would take more and more."""
+        if not self.energy:
+            return self.ratio
+        return len(below_energy(group_norms(model, group), self.energy)) / group.channels
 
 
 def filter_norms(weight: Tensor) -> Tensor:

@@ -143,6 +143,7 @@ class _Graph:
         self._weights = {name: math.prod(tensor.dims) for name, tensor in weights.items() if _is_weight(tensor)}
         self._shapes |= {name: list(tensor.dims) for name, tensor in weights.items()}
         self._constant = set(weights)
+        self._numbers = dict(self._weights)  # also of what is made of weights before the first picture, such as codes
         self._inputs = [value.name for value in _inputs(model)]
         self._outputs = [value.name for value in graph.output]
         self._nodes = [node for node in graph.node if not self._is_folded(node)]
@@ -188,10 +189,14 @@ class _Graph:
         return peak
 
     def _is_folded(self, node: NodeProto) -> bool:
-        """Note the outputs of a node that depends on constants or shapes alone."""
-        folded = node.op_type in ("Shape", "Size") or all(name in self._constant for name in node.input if name)
+        """Note the outputs of a node that depends on constants or shapes alone, and how large those of weights are."""
+        shape = node.op_type in ("Shape", "Size")
+        folded = shape or all(name in self._constant for name in node.input if name)
         if folded:
             self._constant |= set(node.output)
+            if not shape and any(name in self._numbers for name in node.input):
+                made = {name: self._shapes.get(name) for name in node.output}
+                self._numbers |= {name: math.prod(sides) for name, sides in made.items() if sides is not None}
         return folded
 
     def _joins(self, read: str, ended_by: Mapping[str, str]) -> bool:
@@ -203,7 +208,7 @@ class _Graph:
         return Operator(
             kind,
             self._macs(node, output),
-            sum(self._weights.get(name, 0) for name in node.input),
+            sum(self._numbers.get(name, 0) for name in node.input),
             sum(self._size(name) for name in read),
             sum(self._size(name) for name in node.output if name),
             first[1] if len(first) > 1 else 1,

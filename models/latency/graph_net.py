@@ -8,7 +8,8 @@ their sum: so nets with many more operators than those learned from can be predi
 import base64
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self, cast
@@ -81,7 +82,7 @@ Part = tuple[list[Graphs], Tensor]  # nets and their log milliseconds
 
 
 class GraphNet:
-    """The predictor; it learns on one thread and always the same."""
+    """The predictor; it learns on one thread, and so always the same."""
 
     def __init__(self) -> None:
         with torch.random.fork_rng():
@@ -95,7 +96,8 @@ class GraphNet:
         targets = torch.tensor(np.log(milliseconds[order]), dtype=torch.float32)
         held = max(1, round(VALIDATION * len(nets)))
         self._standardise(torch.cat([each.operators for each in graphs[held:]]), targets[held:])
-        train(self._net, (graphs[held:], targets[held:]), (graphs[:held], targets[:held]))
+        with one_thread():
+            train(self._net, (graphs[held:], targets[held:]), (graphs[:held], targets[:held]))
 
     def predict(self, nets: Sequence[Figures]) -> NDArray[np.float64]:
         """Return milliseconds (n,)."""
@@ -128,6 +130,17 @@ class GraphNet:
         self._net.scale = table.std(0).clamp(min=SMALLEST_SCALE)
         each = targets.mean() - math.log(len(table) / len(targets))
         nn.init.constant_(self._net.time.bias, float(each))
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Let torch compute on one thread: with several, the order of its sums depends on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train(net: OperatorTimes, learned: Part, held: Part) -> None:

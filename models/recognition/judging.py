@@ -13,7 +13,7 @@ from models.labels import check_labels
 from models.recognition.augment import seen
 from models.recognition.crops import CropSet
 
-PEOPLE, PHOTOGRAPHS = 80, 8  # that judge, at most
+PEOPLE, PHOTOGRAPHS = 80, 8  # that judge, at most; photographs of each name
 RATE = 1e-3  # false-match rate at which nets are compared
 SEED = 0
 BATCH = 64
@@ -43,18 +43,22 @@ class Judges:
 def choose_judges(crops: CropSet, vectors: Array) -> Judges:
     """Return the first photographs of people spread over the set, without those that are labelled wrongly.
 
+    Names are chosen, so that who judges does not change with what is found out about others. Two of them that are one
+    person's have one number, or they would be judged as each other's impostors.
+
     Args:
         crops: a set with identities.
         vectors: (n, d) what the teacher sees in each.
     """
     names = np.array([entry.identity for entry in crops.entries])
-    kept = check_labels(names, np.arange(len(names)), vectors).kept & (names != "")
-    people = np.unique(names[kept])
-    chosen = people[np.linspace(0, len(people) - 1, min(PEOPLE, len(people))).astype(int)]
-    rows = np.concatenate([np.flatnonzero(kept & (names == person))[:PHOTOGRAPHS] for person in chosen])
+    labels = check_labels(names, np.arange(len(names)), vectors)
+    kept = labels.kept & (names != "")
+    listed = np.unique(names[kept])
+    chosen = listed[np.linspace(0, len(listed) - 1, min(PEOPLE, len(listed))).astype(int)]
+    rows = np.concatenate([np.flatnonzero(kept & (names == name))[:PHOTOGRAPHS] for name in chosen])
     damaged = [seen(crops.crop(row), np.random.default_rng([SEED, row])) for row in rows]
     return Judges(
-        np.searchsorted(chosen, names[rows]),
+        np.unique(labels.groups[rows], return_inverse=True)[1],
         np.stack([crops.face(row).transpose(2, 0, 1) for row in rows]),
         np.stack([face.transpose(2, 0, 1) for face in damaged]),
         vectors[rows],

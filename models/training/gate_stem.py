@@ -5,8 +5,10 @@ where they are while a sensor flickers, and the gate can tell motion from it.
 """
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,15 +45,17 @@ class Task:
         sources = open_sources(plan.sets, folders)
         self._batches = Batches(sources, SIZE, plan.size, plan.batch, plan.seed)
         self._held = shrunk_pictures(held_samples(sources, HELD), SIZE)  # (n, 3, h, w) uint8
-        self._noise = torch.Generator().manual_seed(plan.seed)
+        self._seed = plan.seed
 
-    def batches(self, first: int) -> Generator[Batch]:
-        """Yield batches from number `first` on."""
-        return self._batches.stream(first)
+    def batches(self, first: int) -> Generator[tuple[int, Batch]]:
+        """Yield batches from number `first` on, each with its number."""
+        with closing(self._batches.stream(first)) as stream:
+            yield from enumerate(stream, first)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: tuple[int, Batch]) -> dict[str, Tensor]:
         """Return the terms."""
-        return self._compared(self.net, batch.pictures.float(), self._noise)
+        number, drawn = batch
+        return self._compared(self.net, drawn.pictures.float(), noise_of(self._seed, number))
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the share of the teacher's variance that is explained on pictures never trained on, under noise."""
@@ -67,6 +71,11 @@ class Task:
         features = net(seen)
         direction = 1 - functional.cosine_similarity(features, teacher, dim=1)
         return {"features": map_loss(features, teacher), "direction": direction.mean()}
+
+
+def noise_of(seed: int, number: int) -> torch.Generator:
+    """Return what disturbs a batch: a function of seed and number, so a resumed run goes on as if nothing happened."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
 
 
 def luma(pictures: Tensor) -> Tensor:

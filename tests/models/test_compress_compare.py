@@ -105,6 +105,26 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert narrow["interval"][1] - narrow["interval"][0] < wide["interval"][1] - wide["interval"][0]
 
 
+def test_more_seeds_of_the_same_answers_tell_no_more_of_the_pictures() -> None:
+    same = [np.array([1.0] * 10 + [0.0] * 90, np.float32)] * 3
+    one, three = over_seeds(same[:1])["interval"], over_seeds(same)["interval"]
+    assert three == pytest.approx(one)
+    half = 1.96 * (0.1 * 0.9 / 100) ** 0.5  # of the normal distribution
+    assert one == pytest.approx([0.1 - half, 0.1 + half], abs=0.01)
+
+
+def test_the_interval_is_that_of_drawn_seeds_asked_drawn_pictures() -> None:
+    random = np.random.default_rng(0)
+    hard = random.random(300) < 0.2  # pictures that every seed is tempted by
+    seeds = [np.where(hard, random.choice([-1.0, 0.0, 1.0], 300, p=[0.5, 0.4, 0.1]), 0.0) for _ in range(3)]
+    means = []
+    for _ in range(4000):
+        rows, pictures = random.integers(3, size=3), random.integers(300, size=300)
+        means.append(np.mean([seeds[row][pictures].mean() for row in rows]))
+    found = over_seeds([values.astype(np.float32) for values in seeds])["interval"]
+    assert found == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.004)
+
+
 def test_the_front_has_what_is_worth_its_cost() -> None:
     points = [
         Point(name, cost, value, value, value)

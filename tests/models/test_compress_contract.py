@@ -36,7 +36,7 @@ base = { epochs = 4, rate = 0.05, batch = 32 }
 tuning = { rate = 0.01 }
 """
 DOING = {  # of each kind: what changes the net, in seconds
-    "prune.sfp": "ratio = 0.5\nepochs = 1\nfinetune = 1",
+    "prune.sfp": "energy = 0.6\nepochs = 3\nfinetune = 1",
     "factorise.musco": "rank = { rule = 'cut', times = 2.0 }\nrounds = 2\nfinetune = 1\nfilter = { kernel_above = 1 }",
     "train.svd": "energy = 0.5\nepochs = 1\nfilter = { kernel_above = 1 }",
     "reduce.ron": "first = 'stages.2'\nranks = [8]\npictures = 200",

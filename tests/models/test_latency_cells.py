@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from app.errors import SetupError
 from app.vision.artefact import shipped
 from app.vision.runtime import ort
+from models.coded_weights import with_coded_weights
 from models.latency.cells import (
     BENCH201_OPERATIONS,
     OPERATIONS,
@@ -27,6 +28,7 @@ from models.latency.cells import (
     on_paths,
 )
 from models.latency.features import Figures, figures, fixed
+from models.latency.measuring import in_int8
 from models.latency.nets import INPUT, built
 from models.latency.vectors import VECTORS, cell_vector, rows
 from models.starter.graph import Graph, Map
@@ -260,6 +262,22 @@ def test_the_integer_twin_has_the_same_work() -> None:
     folder = shipped("detector").folder
     twins = [figures(fixed((folder / name).read_bytes())) for name in ("tail.onnx", "tail.int8.onnx")]
     assert twins[0].macs == twins[1].macs
+
+
+def test_weights_kept_as_codes_are_weights_of_the_operator_that_reads_them() -> None:
+    graph = Graph("coded", {"x": [1, 3, 8, 8]})
+    made = graph.convolution(Map("x", 3, 8, 8), np.ones((64, 3, 3, 3)), np.zeros(64), stride=1)
+    floats = graph.model({made.name: [1, 64, 8, 8]})
+    coded = figures(with_coded_weights(floats))
+    assert coded.operators == figures(floats).operators and coded.operators[0].parameters == 64 * 28
+    assert coded.parameters == 64 * 29  # the file keeps a scale a channel, too
+
+
+def test_integers_are_weights_of_the_operator_that_reads_them() -> None:
+    plan = Plan(CHAIN, SMALL)
+    twins = [figures(net) for net in (built(plan), in_int8(built(plan), plan))]
+    floats, integers = ([each.parameters for each in net.operators if each.macs] for net in twins)
+    assert floats == integers == [16 * 28, 16 * 145, 160]
 
 
 def test_figures_survive_json() -> None:

@@ -184,6 +184,22 @@ def test_graph_convolution_averages_over_neighbours() -> None:
     assert graphs.owners.tolist() == [0, 0, 0, 1]
 
 
+def test_a_graph_net_learns_on_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    learning, used, before = graph_net.train, list[int](), torch.get_num_threads()
+
+    def watched(*lesson: object) -> None:
+        used.append(torch.get_num_threads())
+        learning(*lesson)
+
+    monkeypatch.setattr(graph_net, "train", watched)
+    torch.set_num_threads(2)
+    try:
+        graph_net.GraphNet().fit(NETS[:20], TIMES[:20])
+        assert used == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_net_of_the_same_parts_twice_takes_twice_the_time() -> None:
     """Nothing connects the two halves, so their operators' times do not change, and times are sums."""
     net = NETS[0]
