@@ -23,5 +23,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: the way back is the backup that was made before the upgrade."""
-    raise NotImplementedError("restore the backup that was made before the upgrade")
+    """Drop the columns; an earlier version looks for events alone, and knows nothing of the rest."""
+    removals = sa.table("stream_removals", sa.column("subject"))
+    op.execute(removals.delete().where(removals.c.subject.like("per\\_%", escape="\\")))
+    with op.batch_alter_table("stream_removals") as table:
+        table.alter_column("subject", new_column_name="event_id")
+    for name, column in (("webhooks", "held_until"), ("photos", "event_id")):
+        with op.batch_alter_table(name) as table:
+            table.drop_column(column)

@@ -68,6 +68,7 @@ def test_buildings_keep_the_strictness_that_was_set_for_all(
     assert targets() == {"annex": 1e-3, "main": 0.05}
     with migrating(empty_store.engine, empty_store.keyring) as config:
         command.downgrade(config, "0004")  # an earlier version has one setting for all
+    assert "subject" not in {column["name"] for column in inspect(empty_store.engine).get_columns("stream_removals")}
     assert "target_fpir" not in {column["name"] for column in inspect(empty_store.engine).get_columns("buildings")}
     monkeypatch.delenv("CARDEA_TARGET_FPIR")
     empty_store.migrate()
