@@ -95,6 +95,7 @@ class StreamEraser:
         self._client = connect(url)
         self._key = key
         self._unclean = f"{key}:unclean"  # says what is still to be done for the files
+        self._lock = f"{key}:erasing"  # holds the lease of whoever is at it
         self._scan = self._client.register_script(FIND)
         self._copy = self._client.register_script(COPY)
 
@@ -151,7 +152,7 @@ class StreamEraser:
         wanted, ids, start = f"{self._key}:wanted:{lease}", sorted(subjects), "-"
         for first in range(0, len(ids), SCAN):
             self._client.sadd(wanted, *ids[first : first + SCAN])
-        keys = [self._key, wanted, f"{self._key}:erasing"]
+        keys = [self._key, wanted, self._lock]
         while True:
             last, found = cast(Found, self._scan(keys=keys, args=[start, SCAN, lease, LEASE_MS]))
             if last == "lost":
@@ -169,19 +170,19 @@ class StreamEraser:
     @contextmanager
     def _lease(self) -> Iterator[str]:
         """Keep other processes out: the copy of one would bring back what another removed meanwhile."""
-        mine, lock = secrets.token_hex(8), f"{self._key}:erasing"
+        mine = secrets.token_hex(8)
         if self._client.get(marker_of(self._key)) != FILLED:
             raise StreamUnavailableError("the event stream is new or being filled")
-        if not self._client.set(lock, mine, nx=True, px=LEASE_MS):
+        if not self._client.set(self._lock, mine, nx=True, px=LEASE_MS):
             raise StreamUnavailableError("another process takes entries out of the event stream now")
         try:
             yield mine
         finally:
-            if self._client.get(lock) == mine:
-                self._client.delete(lock)
+            if self._client.get(self._lock) == mine:
+                self._client.delete(self._lock)
 
     def _copied(self, lease: str, deadline: float) -> bool:
-        keys = [self._key, f"{self._key}:copy:{lease}", f"{self._key}:erasing"]
+        keys = [self._key, f"{self._key}:copy:{lease}", self._lock]
         step = "-"
         while step not in ("done", "lost") and time.monotonic() < deadline:
             step = str(self._copy(keys=keys, args=[lease, LEASE_MS, step if step == "-" else f"({step}", SCAN]))
@@ -207,11 +208,10 @@ class StreamEraser:
 
     def _idle(self, lease: str, deadline: float) -> bool:
         """Wait until the server writes no file; False when it still does at the deadline."""
-        lock = f"{self._key}:erasing"
         while any(self._persistence().get(sign) for sign in WRITING):
             if time.monotonic() > deadline:
                 return False
-            if self._client.get(lock) != lease or not self._client.pexpire(lock, LEASE_MS):
+            if self._client.get(self._lock) != lease or not self._client.pexpire(self._lock, LEASE_MS):
                 raise _ousted()
             time.sleep(FILE_POLL)
         return True
