@@ -19,7 +19,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from av.video.frame import VideoFrame
 
 from app.errors import SetupError
 from app.options import at_least_one
@@ -28,7 +27,7 @@ from app.types import Image, Picture
 from app.vision.artefact import Artefact, shipped
 from app.vision.detector import Detector
 from app.vision.gate import Gate, make_gate
-from app.vision.picture import Converter, DecodedPicture
+from app.vision.picture import Converter, as_camera
 from app.vision.processor import describe, read_cpuinfo
 from workers.simulator.people import hallway, noisy
 
@@ -119,7 +118,7 @@ def decoded(images: Iterable[Image]) -> Iterator[Picture]:
     """Yield BGR images (H, W, 3) as a decoder gives them, in planes of luma and chroma."""
     converter = Converter()
     for image in images:
-        yield DecodedPicture(VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p"), converter)
+        yield as_camera(image, converter)
 
 
 def _timed(detector: Detector, gate: Gate, pair: tuple[Picture, Picture], clock: float) -> tuple[float, float, float]:

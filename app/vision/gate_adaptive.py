@@ -5,8 +5,9 @@ quiet cells only. What stays different but steady (a moved chair, new light) bec
 tells; the background it replaces is kept as a second one, so that a scene that returns is known at once.
 """
 
+import math
+
 import numpy as np
-from numpy.typing import NDArray
 
 from app.types import Array
 from app.vision.gate_noise import LATE, LOUDEST, LOUDEST_LATE, NoiseScale
@@ -57,11 +58,12 @@ class _Cells:
         self._clock = self._born = clock
         self._frames = 0
         self._smooth = features.copy()
-        self._background = features.copy()
+        self._known = np.stack([features, features])  # background and candidate in one piece: compared in one go
+        self._background = self._known[0]
         self._second = features.copy()  # the background before the last absorption
         self._has_second = np.zeros(shape, bool)
         self._noise = NoiseScale(shape)
-        self.settling = Settling(features)
+        self.settling = Settling(self._known[1])
 
     def update(self, features: Array, clock: float, hold: bool) -> Motion:
         """See `AdaptiveGate.update`."""
@@ -69,7 +71,7 @@ class _Cells:
         self._clock = clock
         self._frames += 1
         self._smooth += (features - self._smooth) * _rate(step, SMOOTHING)
-        distance, drift = cosine_distance(self._smooth, np.stack([self._background, self.settling.candidate]))
+        distance, drift = cosine_distance(self._smooth, self._known)
         if self._frames <= WARM_UP:
             self._warm_up(distance)
             return everywhere(distance.shape, Why.WARMING_UP)
@@ -130,6 +132,6 @@ def _answer(active: Cells, distance: Array, ratio: Array, hold: bool) -> Motion:
     return Motion(active, distance, open=hold or moves, why=why, strength=strength)
 
 
-def _rate(step: float, constant: float) -> NDArray[np.float32]:
+def _rate(step: float, constant: float) -> np.float32:
     """Return the share of the way that an average with this time constant goes in `step` seconds, in 0..1."""
-    return np.asarray(1 - np.exp(-step / constant), np.float32)
+    return np.float32(1 - math.exp(-step / constant))

@@ -31,9 +31,10 @@ NEIGHBOURS = np.ones((3, 3), np.uint8)
 class Settling:
     """The candidate for a camera's next background, and for how long each cell has been like it."""
 
-    def __init__(self, features: Array) -> None:
-        shape = features.shape[1:]
-        self.candidate = features.copy()  # (C, h, w) mean of the features since they last jumped
+    def __init__(self, candidate: Array) -> None:
+        """Write the candidate (C, h, w) into this array, which holds the first features."""
+        shape = candidate.shape[1:]
+        self.candidate = candidate  # mean of the features since they last jumped
         self._fits = np.zeros(shape, np.float32)  # s since then
         self._steady = np.zeros(shape, np.float32)  # s of steady change since a person was found there
         self._steady_at_all = np.zeros(shape, np.float32)  # s of steady change, person or not
@@ -63,12 +64,13 @@ class Settling:
         unsteady = standing_out(drift)
         self._follow(smooth, unsteady, step)
         count = np.where(active, np.float32(step), np.float32(-step))
-        self._steady = np.where(unsteady, 0, np.maximum(self._steady + count, 0)).astype(np.float32)
-        self._steady_at_all = np.where(unsteady, 0, np.maximum(self._steady_at_all + count, 0)).astype(np.float32)
+        for seconds in (self._steady, self._steady_at_all):
+            np.maximum(seconds + count, 0, out=seconds)
+            seconds[unsteady] = 0
         cut = self._cuts.look(ratio, active, unsteady, clock)
         if cut == clock:
             self.begin_anew(smooth)
-        if active.mean() > EVERYWHERE:
+        if np.count_nonzero(active) > EVERYWHERE * active.size:
             self._everywhere_at = clock
         dwell = DWELL_EVERYWHERE if clock - self._everywhere_at < CHANGE_MEMORY else DWELL
         if self._cuts.calm(clock):

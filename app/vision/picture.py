@@ -68,9 +68,9 @@ def _array(frame: VideoFrame) -> Image:
     return cast(Image, np.ascontiguousarray(frame.to_ndarray()))
 
 
-def as_camera(image: Image) -> "DecodedPicture":
+def as_camera(image: Image, converter: Converter) -> "DecodedPicture":
     """Return a BGR picture (H, W, 3) as a camera's decoder would hand it over: luma, and chroma at half the size."""
-    return DecodedPicture(VideoFrame.from_ndarray(image, "bgr24").reformat(format="yuv420p"), Converter())
+    return DecodedPicture(VideoFrame.from_ndarray(image, "bgr24").reformat(format="yuv420p"), converter)
 
 
 class DecodedPicture:

@@ -21,7 +21,7 @@ import numpy as np
 
 from app.options import positive
 from app.types import Detections, Image
-from app.vision.picture import as_camera
+from app.vision.picture import Converter, as_camera
 from models.commands import add_cache, say
 from models.detection.finding import FLOOR
 from models.evaluate.counts import (
@@ -175,8 +175,9 @@ def shown(clip: VisitClip, decoy: Decoy | None, noise: str, fps: float | None) -
 def replayed(frames: Iterator[tuple[int, Image]], clip: VisitClip, contest: Contest) -> Replay:
     """Run a new gate over a clip's frames; the plain net runs beside it, in turns on the same frames."""
     mode, replay, near = contest.make(), Replay(), 0
+    converter = Converter()  # one for a camera, as the workers have
     for turn, (index, image) in enumerate(frames):
-        picture = as_camera(image)
+        picture = as_camera(image, converter)
         near += clip.near[index]
         counts = clip.near[index] and near % FINDS_EVERY == 1
         timed = turn >= WARM_UP and (turn - WARM_UP) % TIMED_EVERY == 0

@@ -21,7 +21,7 @@ from app.vision import gate_noise, gate_settling
 from app.vision.artefact import shipped
 from app.vision.detector import Detector
 from app.vision.gate import AdaptiveGate
-from app.vision.picture import as_camera
+from app.vision.picture import Converter, as_camera
 from models.commands import say
 from models.evaluate.counts import Counts, Replay, count, rates, seconds_to_exit
 from models.evaluate.gating import shown
@@ -131,8 +131,9 @@ def summed(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _seen(clip: VisitClip, noise: str, detector: Detector) -> Iterator[Shown]:
+    converter = Converter()
     for index, image in shown(clip, None, noise, None):
-        picture = as_camera(image)
+        picture = as_camera(image, converter)
         glance = detector.look(picture)
         found = detector.finish(glance)
         sure = found.boxes[found.scores >= detector.sure]
