@@ -70,8 +70,8 @@ def quantised(model: bytes, ranges: Ranges, in_float: Collection[str] = ()) -> b
     """Return the net with 8-bit convolutions; inputs, outputs and what is no convolution or sum stay float32.
 
     Every convolution becomes an integer one, with the ReLU or clip from 0 behind it if nothing else reads what lies
-    between them. A sum of two maps becomes an integer sum where an integer convolution goes on from it, and what a
-    nearest Resize, a Slice or a MaxPool passes on stays as it is.
+    between them. A sum of two maps becomes an integer sum where an integer convolution goes on from it or the net ends,
+    unless float convolutions make both, and what a nearest Resize, a Slice or a MaxPool passes on stays as it is.
 
     Args:
         model: a serialised float32 net.
@@ -210,7 +210,7 @@ class _Net:
         if self._is_integer_convolution(node):
             self._read_as_integers.add(node.input[0])
             self._made_by_integers.add(self._end(node))
-        elif wanted and node.op_type == "Add" and not self._constants.keys() & set(node.input):
+        elif (wanted or self._is_end(node.output[0])) and self._is_integer_sum(node):
             self._read_as_integers |= set(node.input)
             self._made_by_integers.add(node.output[0])
         elif wanted and node.op_type in PASSING:
@@ -228,6 +228,25 @@ class _Net:
 
     def _is_integer_convolution(self, node: NodeProto) -> bool:
         return node.op_type == "Conv" and node.output[0] not in self._in_float
+
+    def _is_integer_sum(self, node: NodeProto) -> bool:
+        """Whether a sum of two maps works on integers where its reader does: not if float convolutions make both."""
+        maps = [name for name in node.input if name not in self._constants]
+        return node.op_type == "Add" and len(maps) == 2 and not all(map(self._is_made_in_float, maps))
+
+    def _is_end(self, name: str) -> bool:
+        """Whether a map is what the net gives out, maybe by another name, and nothing else."""
+        readers = self._readers.get(name, [])
+        if len(readers) == 1 and readers[0].op_type == "Identity":
+            return self._is_end(readers[0].output[0])
+        return not readers and name in self._ends
+
+    def _is_made_in_float(self, name: str) -> bool:
+        """Whether a float convolution makes a map, with a rectifier behind it or without."""
+        maker = self._makers.get(name)
+        if maker is not None and name in self._rectified:
+            maker = self._makers.get(maker.input[0])
+        return maker is not None and maker.op_type == "Conv" and maker.output[0] in self._in_float
 
     def _end(self, node: NodeProto) -> str:
         """Return the map behind a convolution, its rectifier included."""

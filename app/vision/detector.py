@@ -120,10 +120,9 @@ def _size(value: list[int]) -> tuple[int, int]:
 
 def _blob(image: Image) -> Array:
     """Return a BGR picture (H, W, 3) as a batch (1, 3, H, W) of float32 0..255."""
-    batch = np.empty((1, 3, *image.shape[:2]), np.float32)
-    for plane, values in zip(batch[0], cv2.split(image), strict=True):  # half the time of a transposition
-        plane[:] = values
-    return batch
+    planes = np.empty((1, 3, *image.shape[:2]), np.uint8)
+    cv2.split(image, planes[0])  # half the time of a transposition
+    return planes.astype(np.float32)
 
 
 def _sigmoid(logits: Array) -> Array:

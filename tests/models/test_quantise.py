@@ -161,6 +161,35 @@ def test_the_runtime_computes_what_the_codes_say() -> None:
     assert np.abs(found - expected).max() <= 1 and (found == expected).mean() > 0.999
 
 
+def sums(*, at_the_end: bool) -> bytes:
+    """x -> a, a -> b, a + b, and a convolution more unless the net ends there."""
+    graph = Graph("sums", {"x": [1, 4, ROWS, COLUMNS]})
+    first = graph.clipped(graph.convolution(Map("x", 4, ROWS, COLUMNS), weights(4, 4, 1, 1), weights(4), 1), 0, 6)
+    end = graph.sum(first, graph.convolution(first, weights(4, 4, 3, 3), weights(4), 1))
+    if not at_the_end:
+        end = graph.convolution(end, weights(4, 4, 1, 1), weights(4), 1)
+    graph.node("Identity", end.name, output="y")
+    return graph.model({"y": [1, 4, ROWS, COLUMNS]})
+
+
+def test_a_sum_of_two_maps_in_floats_stays_in_floats() -> None:
+    # Else both would be put into codes, and the runtime's blocked layout undone, to be added and read once.
+    model = sums(at_the_end=False)
+    kept = convolutions(model)[:2]
+    ranges = calibrate(model, batches(), kept)
+    assert set(ranges) == {"add3", "conv4"}
+    assert float_convolutions(quantised(model, ranges, kept)) == ["clip1", "conv2"]  # the first with its rectifier
+
+
+def test_a_sum_at_the_end_is_one_of_integers() -> None:
+    model = sums(at_the_end=True)
+    ranges = calibrate(model, batches())
+    step, _ = quantisation(ranges["add3"].low, ranges["add3"].high)
+    steps = ran(quantised(model, ranges), batches(1)[0]) / step
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+    assert np.unique(np.rint(steps)).size > 10
+
+
 def test_what_only_passes_maps_on_keeps_their_scale() -> None:
     graph = Graph("pyramid", {"x": [1, 4, ROWS, COLUMNS]})
     fine = graph.clipped(graph.convolution(Map("x", 4, ROWS, COLUMNS), weights(4, 4, 1, 1), weights(4), 1), 0, 6)
