@@ -6,10 +6,13 @@ or a disk alone gets none of them. The first key of the file seals, every key un
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import logging
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -95,8 +98,9 @@ class Keyring:
             SetupError: the file is missing, damaged or cannot be written.
         """
         key = secrets.token_bytes(KEY_BYTES)
-        self._write([key, *self._read()])
-        return self.current
+        with self._alone():
+            self._write([key, *self._read()])
+        return _id(key)
 
     def retire(self, ids: frozenset[str]) -> None:
         """Take keys out of the file. What they sealed is lost.
@@ -104,10 +108,11 @@ class Keyring:
         Raises:
             SetupError: no key would be left, or the file cannot be written.
         """
-        kept = [key for key in self._read() if _id(key) not in ids]
-        if not kept:
-            raise SetupError("one key must stay in the key file")
-        self._write(kept)
+        with self._alone():
+            kept = [key for key in self._read() if _id(key) not in ids]
+            if not kept:
+                raise SetupError("one key must stay in the key file")
+            self._write(kept)
 
     def seal(self, data: bytes, label: str) -> bytes:
         """Return the sealed bytes; only the same label opens them, so they cannot be moved to another place."""
@@ -166,6 +171,24 @@ class Keyring:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from changing the file between our reading and replacing it: their key would be lost.
+
+        Raises:
+            SetupError: the file is missing.
+        """
+        while True:
+            try:
+                file = self.path.open("rb")
+            except OSError as error:
+                raise SetupError(f"the key file {self.path} cannot be read: {error.strerror}") from error
+            with file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if os.fstat(file.fileno()).st_ino == self.path.stat().st_ino:  # else it was replaced while we waited
+                    yield
+                    return
 
     def _read(self) -> list[bytes]:
         try:

@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from app.errors import PhotoError
 from app.types import Array, Faces, Quality, Reason
@@ -42,6 +42,15 @@ MIN_QUALITY = 0.65
 SURE = 0.8  # a turned copy shows a face when the finder is this sure of it
 CLEARLY = 0.05  # and surer than of the photo as it is by this
 
+_TURNS = {  # EXIF orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)  # Pillow on bad bytes
 
@@ -226,7 +235,7 @@ def _normalised(picture: Image.Image) -> bytes:
     if picture.mode in ("1", "P", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")  # a palette cannot be shrunk smoothly
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)  # decodes a large JPEG at a fraction of its size
-    upright = ImageOps.exif_transpose(picture)
+    upright = _upright(picture)
     if upright.mode in ("LA", "RGBA"):
         rgba = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -235,6 +244,12 @@ def _normalised(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     upright.save(out, "JPEG", quality=JPEG_QUALITY)
     return out.getvalue()
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF says. Pillow's own would write the other fields anew, and many hold nonsense."""
+    turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _ends_early(form: str, data: bytes) -> bool:

@@ -63,6 +63,8 @@ def _certificate(value: str) -> str:
         ssl.create_default_context().load_verify_locations(cadata=value)
     except (ssl.SSLError, ValueError, TypeError) as error:  # a TypeError when it is not even ASCII
         raise ValueError("this is no certificate in PEM form") from error
+    if "\0" in value:  # around the certificate anything may stand, but PostgreSQL takes no such text
+        raise ValueError("the certificate holds a NUL")
     if "PRIVATE KEY" in value:
         raise ValueError("send the certificate alone: the private key stays with the camera")
     return value

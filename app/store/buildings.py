@@ -1,5 +1,6 @@
 """Buildings: tenancy and gallery. "main" is made by the first migration."""
 
+from sqlalchemy import delete as sql_delete
 from sqlalchemy import select
 from sqlalchemy import update as sql_update
 from sqlalchemy.exc import IntegrityError
@@ -87,6 +88,17 @@ def get(session: Session, building: str) -> BuildingRecord:
     return _record(row)
 
 
+def hold(session: Session, building: str) -> None:
+    """Keep a building from being deleted until the transaction ends.
+
+    Raises:
+        NotFoundError: there is none of this id.
+    """
+    there = select(Building.id).where(Building.id == building)
+    if session.scalar(there.with_for_update(read=True, key_share=True)) is None:
+        raise NotFoundError(f"there is no building {building!r}")
+
+
 def listing(session: Session, size: int, token: str | None = None) -> Page[BuildingRecord]:
     """Return buildings by id.
 
@@ -103,9 +115,12 @@ def raise_sequence(session: Session, building: str, person: str) -> int:
     """Note that a person's place in the gallery changed and return the building's new gallery sequence.
 
     The building's row stays locked until the transaction ends, so followers see the sequence without gaps and in order.
+    Of a person the last change is kept: whoever has followed less far finds there what has become of all of them.
     """
     raised = sql_update(Building).where(Building.id == building).values(gallery_sequence=Building.gallery_sequence + 1)
     sequence = session.execute(raised.returning(Building.gallery_sequence)).scalar_one()
+    earlier = (GalleryChange.building_id == building, GalleryChange.person_id == person)
+    session.execute(sql_delete(GalleryChange).where(*earlier))
     session.add(GalleryChange(building_id=building, sequence=sequence, person_id=person))
     session.flush()
     return sequence

@@ -28,7 +28,7 @@ def create(session: Session, building: str, fields: CameraFields) -> CameraRecor
     Raises:
         NotFoundError: there is no such building.
     """
-    buildings.get(session, building)
+    buildings.hold(session, building)
     moment = now(session)
     row = CameraRow(
         id=new_id("cam"),

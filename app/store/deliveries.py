@@ -46,9 +46,10 @@ def listing(session: Session, building: str, webhook: str, size: int, token: str
 
 
 def any_due(session: Session) -> bool:
-    """Return whether a delivery is due."""
-    query = select(Delivery.id).where(Delivery.state == WAITING, Delivery.next_at <= now(session)).limit(1)
-    return session.scalar(query) is not None
+    """Return whether a delivery is due to a webhook that is switched on."""
+    query = select(Delivery.id).join(Webhook, Webhook.id == Delivery.webhook_id)
+    query = query.where(Delivery.state == WAITING, Delivery.next_at <= now(session), Webhook.enabled)
+    return session.scalar(query.limit(1)) is not None
 
 
 def take_due(session: Session, limit: int, hold: timedelta) -> list[DueDelivery]:
@@ -77,15 +78,17 @@ def take_due(session: Session, limit: int, hold: timedelta) -> list[DueDelivery]
     ]
 
 
-def finish(session: Session, delivery: int, *, delivered: bool, status: int | None, error: str) -> None:
+def finish(session: Session, due: DueDelivery, *, delivered: bool, status: int | None, error: str) -> None:
     """Note the outcome of an attempt and let go of the webhook; a failed one is due again later, until patience ends.
 
-    Without effect when the delivery is gone, with its webhook or its event.
+    The outcome of a delivery that is gone, with its webhook or its event or because it was asked for anew, is dropped.
     """
-    row = session.get(Delivery, delivery, populate_existing=True)
+    session.execute(update(Webhook).where(Webhook.id == due.webhook).values(held_until=None))
+    # Not by its number alone: SQLite gives that of a delivery that is gone to a new one, which nobody has sent.
+    mine = (Delivery.id == due.id, Delivery.webhook_id == due.webhook, Delivery.event_id == due.record.event.id)
+    row = session.scalars(select(Delivery).where(*mine)).one_or_none()
     if row is None:
         return
-    session.execute(update(Webhook).where(Webhook.id == row.webhook_id).values(held_until=None))
     moment = now(session)
     row.attempts += 1
     row.status, row.error = status, error

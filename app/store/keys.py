@@ -37,7 +37,7 @@ def create(
         NotFoundError: there is no such building.
     """
     if building is not None:
-        buildings.get(session, building)
+        buildings.hold(session, building)
     secret = MARK + secrets.token_urlsafe(32)
     row = ApiKey(
         id=new_id("key"),

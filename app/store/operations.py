@@ -83,7 +83,7 @@ def create(session: Session, building: str, actor: Actor, options: dict[str, Any
     Raises:
         NotFoundError: there is no such building.
     """
-    buildings.get(session, building)
+    buildings.hold(session, building)
     moment = now(session)
     row = Operation(
         id=new_id("ope"),

@@ -25,7 +25,7 @@ def create(session: Session, building: str, fields: PersonFields) -> PersonRecor
         NotFoundError: there is no such building.
         ConflictError: the external id is taken in this building.
     """
-    buildings.get(session, building)
+    buildings.hold(session, building)
     moment = now(session)
     row = PersonRow(id=new_id("per"), building_id=building, revision=1, created_at=moment, updated_at=moment)
     _write(row, fields)

@@ -10,6 +10,7 @@ from app.store import audit, buildings, enrolments, idempotency, operations, peo
 from app.store.clock import now
 from app.store.records import Removed
 from app.store.tables import (
+    AuditRow,
     Correction,
     EventRow,
     PersonRow,
@@ -27,8 +28,9 @@ def remove_person(session: Session, building: str, person: str, actor: audit.Act
     """Delete a person with photos and templates, and take person and pictures out of all events.
 
     An event that a correction says was this person, or whose picture the person was enrolled from, loses its pictures
-    too. A tombstone keeps the person from coming back with a backup; the events that the stream has under the person's
-    name are noted in `stream_removals`, and the person, for events whose rows are gone.
+    too, even when that photo was erased before. A tombstone keeps the person from coming back with a backup; the events
+    that the stream has under the person's name are noted in `stream_removals`, and the person, for events whose rows
+    are gone.
 
     Raises:
         NotFoundError: there is none of this id in this building.
@@ -38,8 +40,8 @@ def remove_person(session: Session, building: str, person: str, actor: audit.Act
     moment = now(session)
     photos, templates = _count(session, Photo.id, person), _count(session, Template.id, person)
     named = select(EventRow.id).where(EventRow.person_id == person)
-    shown = [EventRow.person_id == person, EventRow.id.in_(_corrected(person)), EventRow.id.in_(_enrolled(person))]
-    pictured = select(EventRow.id).where(or_(*shown))
+    known = (_corrected(person), _enrolled(person), _enrolled_once(building, person))
+    pictured = select(EventRow.id).where(or_(EventRow.person_id == person, *(EventRow.id.in_(ids) for ids in known)))
     snapshots = _rows(session, delete(Snapshot).where(Snapshot.event_id.in_(pictured)), Snapshot.event_id)
     portraits = _rows(session, delete(Portrait).where(Portrait.event_id.in_(pictured)), Portrait.event_id)
     said = or_(Correction.person_id == person, Correction.event_id.in_(named))
@@ -92,6 +94,12 @@ def _corrected(person: str) -> Select[Any]:
 
 def _enrolled(person: str) -> Select[Any]:
     return select(Photo.event_id).where(Photo.person_id == person, Photo.event_id.is_not(None))
+
+
+def _enrolled_once(building: str, person: str) -> Select[Any]:
+    """Photos that were erased before the person are told of by the audit trail alone."""
+    added = (AuditRow.building_id == building, AuditRow.action == "photo.added", AuditRow.target == person)
+    return select(AuditRow.detail["event"].as_string()).where(*added)
 
 
 def _note_entries(session: Session, named: Select[Any], person: str, moment: datetime) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Integer, MetaData, Table, delete, func, inser
 from sqlalchemy.orm import Session
 
 from app.errors import BackupError, NotFoundError, SetupError
-from app.store import archive, audit, removal, sealing, tombstones, workers
+from app.store import archive, audit, removal, sealing, tombstones, wiping, workers
 from app.store.archive import Reader, Row
 from app.store.backup import CHUNK, LEFT_OUT, Progress
 from app.store.clock import now
@@ -32,6 +32,7 @@ from app.store.tables import (
     GalleryChange,
     Outbox,
     PersonRow,
+    StreamRemoval,
     Tombstone,
     Worker,
 )
@@ -89,6 +90,8 @@ def restore(
             _load(connection, config, reader, progress)
             again = _finish(connection, store, before, erased, reader)
     tombstones.complete_ledger(store)
+    if again:  # their names came in with the backup, and lie in the files as deleted rows
+        wiping.wipe(store, wiping.READABLE)
     manifest = reader.manifest
     return Restored(manifest.made_at, sum(member.rows for member in manifest.tables.values()), again)
 
@@ -244,4 +247,5 @@ def _erase_again(session: Session, erased: Erased) -> int:
             removal.remove_person(session, building, person, ACTOR)
             again += 1
         session.merge(Tombstone(person_id=person, building_id=building, erased_at=at))
+        session.merge(StreamRemoval(subject=person, at=at))  # the replaced database may have had to do that still
     return again

@@ -22,6 +22,7 @@ from app.store.tables import (
     PersonRow,
     Portrait,
     Snapshot,
+    Webhook,
 )
 
 AUDIT_KEPT = timedelta(days=400)  # a year, and time to look at it
@@ -50,7 +51,8 @@ def persons_due(session: Session, now: datetime) -> list[tuple[str, str]]:
 def overdue(session: Session, now: datetime) -> list[Old]:
     """Return everything that has an age limit, building by building, with the limit as it is now.
 
-    An event that waits in the outbox, or to be delivered to a webhook, stays until it is out. Tombstones stay.
+    An event that waits in the outbox, or to be delivered to a webhook that is switched on, stays until it is out: none
+    waits for ever. Tombstones stay.
     """
     old: list[Old] = []
     for building, event_days, snapshot_days in session.execute(
@@ -100,7 +102,8 @@ def remove(store: Store, old: Old, pause: Callable[[], bool]) -> int:
 
 def _old_event(building: str, limit: datetime) -> Condition:
     waits = exists().where(Outbox.event_id == EventRow.id)
-    owed = exists().where(Delivery.event_id == EventRow.id, Delivery.state == "waiting")
+    wanted = (Webhook.id == Delivery.webhook_id) & Webhook.enabled
+    owed = exists().where(Delivery.event_id == EventRow.id, Delivery.state == "waiting", wanted)
     return (EventRow.building_id == building) & (EventRow.occurred_at < limit) & ~waits & ~owed
 
 

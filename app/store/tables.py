@@ -143,7 +143,7 @@ class LiveEmbedder(Base):
 
 
 class GalleryChange(Base):
-    """Which person changed at which step of a building's gallery. The person may be gone: no foreign key."""
+    """At which step of a building's gallery a person changed last. The person may be gone: no foreign key."""
 
     __tablename__ = "gallery_changes"
     building_id: Mapped[str] = mapped_column(ForeignKey("buildings.id", ondelete="CASCADE"), primary_key=True)
@@ -369,7 +369,7 @@ class Webhook(Base):
     name: Mapped[str] = mapped_column(String(200))
     url: Mapped[str] = mapped_column(Text)
     types: Mapped[list[str]]  # event types that it wants; empty: all
-    secrets: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: webhooks.secrets/{id}; two while rotating
+    secrets: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: webhooks.secrets/{id}; several while rotating
     enabled: Mapped[bool] = mapped_column(default=True)
     trouble: Mapped[str] = mapped_column(Text, default="")  # why it was switched off, for people
     held_until: Mapped[datetime | None]  # one delivery is in somebody's hands until then

@@ -18,7 +18,8 @@ from app.store.records import Page
 from app.store.sealing import seal, unseal
 from app.store.tables import Delivery, EventRow, Webhook
 
-OVERLAP = timedelta(hours=24)  # how long the former secret still signs
+OVERLAP = timedelta(hours=24)  # how long a former secret still signs
+SIGNING = 4  # secrets at most that sign at once: each is one more signature in the header
 WAITING = "waiting"
 
 
@@ -68,7 +69,7 @@ def create(session: Session, building: str, fields: WebhookFields, secret: str) 
     Raises:
         NotFoundError: there is no such building.
     """
-    buildings.get(session, building)
+    buildings.hold(session, building)
     moment = now(session)
     row = Webhook(id=new_id("whk"), building_id=building, trouble="", revision=1, created_at=moment, updated_at=moment)
     _write(row, fields)
@@ -123,15 +124,16 @@ def update(session: Session, building: str, webhook: str, fields: WebhookFields,
 
 
 def add_secret(session: Session, building: str, webhook: str, secret: str) -> datetime:
-    """Sign with a new secret, and with the former one too until the returned time.
+    """Sign with a new secret, and with the former one too until the returned time; earlier ones keep theirs.
 
     Raises:
         NotFoundError: there is none of this id in this building.
     """
     row = _row(session, building, webhook, locked=True)
-    until = now(session) + OVERLAP
-    (newest, *_) = _unseal(session, row)
-    _seal(session, row, [{"secret": secret, "until": None}, {"secret": newest["secret"], "until": until.isoformat()}])
+    moment = now(session)
+    until = moment + OVERLAP
+    former = [one | {"until": one["until"] or until.isoformat()} for one in _valid(_unseal(session, row), moment)]
+    _seal(session, row, [{"secret": secret, "until": None}, *former][:SIGNING])
     session.flush()
     return until
 
@@ -176,7 +178,7 @@ def requeue(session: Session, building: str, webhook: str, event: str) -> Delive
     Raises:
         NotFoundError: there is no such webhook or event in this building.
     """
-    row = _row(session, building, webhook)
+    row = _row(session, building, webhook, locked=True)  # who asks for the same at once comes next
     if session.scalar(select(EventRow.id).where(EventRow.building_id == building, EventRow.id == event)) is None:
         raise NotFoundError(f"there is no event {event!r} in building {building!r}")
     session.execute(sql_delete(Delivery).where(Delivery.webhook_id == row.id, Delivery.event_id == event))
@@ -194,9 +196,7 @@ def disable(session: Session, webhook: str, trouble: str) -> None:
 
 def signing(session: Session, row: Webhook) -> tuple[str, ...]:
     """Return the secrets of a webhook that sign now, the newest first."""
-    moment = now(session)
-    kept = _unseal(session, row)
-    return tuple(one["secret"] for one in kept if one["until"] is None or datetime.fromisoformat(one["until"]) > moment)
+    return tuple(one["secret"] for one in _valid(_unseal(session, row), now(session)))
 
 
 def to_delivery(row: Delivery) -> DeliveryRecord:
@@ -246,6 +246,10 @@ def _new_delivery(webhook: str, event: str, moment: datetime) -> Delivery:
     return Delivery(
         webhook_id=webhook, event_id=event, state=WAITING, attempts=0, next_at=moment, error="", created_at=moment
     )
+
+
+def _valid(kept: list[dict[str, Any]], moment: datetime) -> list[dict[str, Any]]:
+    return [one for one in kept if one["until"] is None or datetime.fromisoformat(one["until"]) > moment]
 
 
 def _seal(session: Session, row: Webhook, kept: list[dict[str, Any]]) -> None:

@@ -39,6 +39,9 @@ def wipe(store: Store, tables: tuple[str, ...]) -> Remains:
 
     Args:
         tables: those in which something readable was deleted.
+
+    Raises:
+        StoreUnavailableError: the database cannot be reached.
     """
     if not store.sqlite:
         return Remains.UNTIL_LOG_TURNS if _rewrite(store, tables) else Remains.UNTIL_VACUUM
@@ -67,7 +70,7 @@ def _rewrite(store: Store, tables: tuple[str, ...]) -> bool:
     def hear(notice: Diagnostic) -> None:
         kept.append(notice.message_detail or "")
 
-    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with store.errors(), store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
         driver.add_notice_handler(hear)
@@ -86,6 +89,8 @@ def _rewritten(connection: Connection, table: str, kept: list[str]) -> bool:
         try:
             connection.execute(text(f"VACUUM (FULL, VERBOSE) {table}"))
         except exc.OperationalError:  # somebody has a lock on the table for longer
+            if connection.invalidated:  # or the server has gone away
+                raise
             kept.clear()
         if any(NONE_KEPT.match(detail) for detail in kept):
             return True

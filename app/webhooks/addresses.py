@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,7 +84,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
     """Opens connections to permitted addresses alone, each for a limited time.
 
     Args:
-        seconds: that a connection may last in all.
+        seconds: that resolving, connecting and the connection itself may last in all.
     """
 
     def __init__(self, networks: Sequence[Network], seconds: float) -> None:
@@ -99,12 +100,13 @@ class GuardedBackend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
-        """Resolve, check, and connect to what was checked.
+        """Resolve, check, and connect to what was checked: to the first address that answers.
 
         Raises:
             ForbiddenAddressError: the name leads to a forbidden network, with any of its addresses.
             httpcore2.ConnectError: it leads nowhere, or nobody answers.
         """
+        deadline = time.monotonic() + self._seconds
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -114,8 +116,20 @@ class GuardedBackend(httpcore2.NetworkBackend):
             raise ForbiddenAddressError(
                 "the name leads to a private network; CARDEA_WEBHOOK_NETWORKS must name it first"
             )
-        stream = self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
-        return _Hurried(stream, time.monotonic() + self._seconds)
+        *others, last = dict.fromkeys(addresses)
+        for address in others:
+            with suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                return self._connect(deadline, address, port, timeout, local_address, socket_options)
+        return self._connect(deadline, last, port, timeout, local_address, socket_options)
+
+    def _connect(
+        self, deadline: float, address: str, port: int, timeout: float | None, *more: Any
+    ) -> httpcore2.NetworkStream:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore2.ConnectTimeout("the time for this attempt is up")
+        stream = self._backend.connect_tcp(address, port, min(left, timeout or left), *more)
+        return _Hurried(stream, deadline)
 
 
 class _Hurried(httpcore2.NetworkStream):

@@ -123,6 +123,6 @@ class WebhookSender(SideJob):
 
     def _finish(self, due: DueDelivery, attempt: Attempt) -> None:
         with self._store.session() as session:
-            deliveries.finish(session, due.id, delivered=attempt.delivered, status=attempt.status, error=attempt.error)
+            deliveries.finish(session, due, delivered=attempt.delivered, status=attempt.status, error=attempt.error)
             if attempt.status == GONE:
                 webhooks.disable(session, due.webhook, "the receiver answered 410 Gone: it wants no more")

@@ -58,6 +58,11 @@ class Factorised(nn.Module, ABC):
         """The bias of the last factor."""
         return cast(Dense, self.get_submodule(self.factors[-1])).bias
 
+    @property
+    def intact(self) -> bool:
+        """Whether all factors are the layers that they were made as; SVD training may leave two in the place of one."""
+        return all(type(self.get_submodule(name)) in PLAIN for name in self.factors)
+
     def fill(self, *weights: Array, bias: Tensor | None) -> Self:
         """Take the weight of each factor in their order, in any shape, and the bias of the last."""
         with torch.no_grad():

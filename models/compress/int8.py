@@ -8,7 +8,7 @@ from torch import nn
 from app.errors import SetupError
 from models import quantise
 from models.compress.export import exported
-from models.compress.stage import Context, Edit, Stage
+from models.compress.stage import LOOKED_AT, Context, Edit, Stage
 
 LEAST = 200  # pictures to calibrate on
 COMPARED = 64  # pictures that show that the float file answers as the net
@@ -26,8 +26,8 @@ class Int8(Stage):
     artefact: bytes = field(init=False, default=b"", repr=False)  # ONNX in 8 bits, behind `finish`
 
     def __post_init__(self) -> None:
-        if self.calibrate < LEAST:
-            raise ValueError(f"calibrate is {self.calibrate}; ranges of maps need {LEAST} pictures at least")
+        if not LEAST <= self.calibrate <= LOOKED_AT:
+            raise ValueError(f"calibrate is {self.calibrate}; ranges of maps need {LEAST} to {LOOKED_AT} pictures")
         if self.epochs or self.finetune or self.rounds != 1:
             raise ValueError("epochs, finetune and rounds are left out: nothing is trained in 8 bits")
 

@@ -36,7 +36,10 @@ FORMS = (Tucker2Conv.form, CpConv.form)
 
 @dataclass(kw_only=True)
 class Musco(Stage):
-    """A round changes nothing once no rank falls any more, or once the wanted size is reached."""
+    """A round changes nothing once no rank falls any more, or once the wanted size is reached.
+
+    A chain that an earlier stage left in a form whose error the rule cannot foresee stays as it is.
+    """
 
     rank: dict[str, Any] = field(default_factory=lambda: {"rule": "cut"})  # of `models.compress.ranks.RULES`
     form: str = Tucker2Conv.form  # of kernels larger than 1x1; others and fully connected layers become pairs
@@ -87,8 +90,11 @@ class Musco(Stage):
         return [
             layer
             for layer in self.filter.chosen(whole_layers(model, ran))
-            if isinstance(module := module_at(model, layer.name), Factorised) or type(module) in PLAIN
+            if self._can_shrink(module_at(model, layer.name))
         ]
+
+    def _can_shrink(self, module: nn.Module) -> bool:
+        return module.form in self.rule.forms if isinstance(module, Factorised) else type(module) in PLAIN
 
     def _groups(self, layers: int) -> int:
         """Return into how many groups so many layers are taken, one at least."""
@@ -98,7 +104,8 @@ class Musco(Stage):
 def whole_layers(model: nn.Module, ran: Sequence[Layer]) -> list[Layer]:
     """Return the records of a net, those of the factors of a chain as the one of the dense layer that it equals.
 
-    So a filter chooses the same layers in every round, and no factor is taken for a layer of its own.
+    So a filter chooses the same layers in every round, and no factor is taken for a layer of its own, unless another
+    stage took a chain's factors apart.
 
     Args:
         model: the net.
@@ -107,7 +114,7 @@ def whole_layers(model: nn.Module, ran: Sequence[Layer]) -> list[Layer]:
     whole = []
     for name, records in groupby(ran, lambda layer: layer.name.rpartition(".")[0]):
         chain = module_at(model, name)
-        if isinstance(chain, Factorised):
+        if isinstance(chain, Factorised) and chain.intact:
             whole.append(_whole(name, chain, list(records)))
         else:
             whole.extend(records)

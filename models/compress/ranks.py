@@ -21,7 +21,7 @@ from models.numerics.tucker import Array, capped_ranks, unfold
 Ranks = tuple[int, ...]
 MEASURES = ("parameters", "macs")
 WEAKENABLE = 21  # smaller ranks are left alone (Gusak et al. 2019, MUSCO)
-ROUNDING = 1e-9  # 451 - .54 x 450, which is 208, must not be cut to 207
+ROUNDING = 1e-9  # 451 - .54 x 450, which is 208, must not be cut to 207, nor 22 x 22 / 1.1 / 44, which is 10, to 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Cut(LayerRule):
         """Return them by a closed form: a rank's cost is linear, that of two in a ratio quadratic."""
         limit = candidate.cost(self.by, candidate.ranks) / self.times
         if candidate.form != "tucker2":
-            return (int(limit / candidate.cost(self.by, (1,))),)
+            return (int(limit / candidate.cost(self.by, (1,)) + ROUNDING),)
         (outputs, inputs), most = candidate.shape[:2], candidate.core.shape
         expand, reduce = candidate.cost(self.by, (1, 0)), candidate.cost(self.by, (0, 1))
         between = candidate.cost(self.by, (1, 1)) - expand - reduce
@@ -260,7 +260,7 @@ def rule_of(values: Mapping[str, Any]) -> Rule:
     """
     given = dict(values)
     name = given.pop("rule", None)
-    if name not in RULES:
+    if not isinstance(name, str) or name not in RULES:
         raise ValueError(f"rank.rule is {name!r}, none of {', '.join(RULES)}")
     return built(RULES[name], given, "rank")
 

@@ -17,7 +17,7 @@ from app.errors import SetupError
 from models.compress.bases import Choice, given_to, in_batches, select
 from models.compress.ron_chain import Chain, Unit, read, replace_units
 from models.compress.ron_layers import Picked, Reduced, Sizes, fill, macs_of, sizes_of
-from models.compress.stage import Context, Edit, Stage
+from models.compress.stage import LOOKED_AT, Context, Edit, Stage
 from models.numerics.maxvol import TOLERANCE
 
 CHECKED = 8  # pictures on which what was read of the net is compared with the net
@@ -36,7 +36,7 @@ class Ron(Stage):
     oversampling: float = 2.0  # most entries of a layer by rank, 1 and more; 1 takes square MaxVol
     growth: float = 1.0  # most weights of the reduced part, as a share of those it had
     tolerance: float = TOLERANCE  # of MaxVol
-    pictures: int = 1000  # training pictures whose outputs are looked at
+    pictures: int = 1000  # training pictures whose outputs are looked at, `LOOKED_AT` at most
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -51,7 +51,7 @@ class Ron(Stage):
             "oversampling": self.oversampling >= 1,
             "growth": self.growth > 0,
             "tolerance": self.tolerance > 1,
-            "pictures": self.pictures > 0,
+            "pictures": 0 < self.pictures <= LOOKED_AT,
             "rounds": self.rounds == 1,
         }
         for name, right in checks.items():

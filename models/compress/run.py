@@ -27,7 +27,7 @@ from models.compress.int8 import Int8
 from models.compress.recipe import replay
 from models.compress.report import COMPARED, measure, told, versions
 from models.compress.run_file import RunFile, StagePlan, digest
-from models.compress.stage import Context, Edit, Stage
+from models.compress.stage import LOOKED_AT, Context, Edit, Stage
 from models.compress.tasks import Task, normalised
 from models.compress.training import Progress, Tuning, accuracy, train
 from models.compress.work import EPOCHS, FINETUNE, Work, made, save
@@ -36,7 +36,6 @@ from models.run import load
 
 RESOLVED, RECIPE, WEIGHTS, NET, INT8_NET = "resolved.json", "recipe.json", "weights.pt", "net.onnx", "net.int8.onnx"
 BITS, ANSWERS, REPORT, STATE = "weights.bits", "answers.npz", "report.json", "state.pt"
-LOOKED_AT = 4096  # training pictures that stages may look at besides training on them
 REPLAYED = 1e-6  # largest difference of a logit between a net and the one made from its recipe
 
 Say = Callable[[str], None]
@@ -175,7 +174,8 @@ class Compression:
 
     def _stage(self, number: int) -> None:
         """Do what is left of a stage, measure what it left, and keep both."""
-        began, work, stage_plan = time.monotonic(), self._work, self._plan.stages[number]
+        self._began = time.monotonic()
+        work, stage_plan = self._work, self._plan.stages[number]
         stage, edits = stage_plan.make(), sum(len(entry["edits"]) for entry in work.entries)
         self._turns(stage, stage_plan, number)
         self._check_replay()
@@ -188,13 +188,13 @@ class Compression:
             **stage_plan.resolved(),
             "turns": work.turn,
             "trained_epochs": work.turn * (stage.epochs + stage.finetune),
-            "seconds": time.monotonic() - began,
+            "seconds": self._seconds(),
             "edits": [asdict(edit) for edit in work.recipe[edits:]],
             "figures": told(measured, self._base, before, self._task),
         }
         work.entries.append(entry)
         work.answers.append(measured.answers.tolist())
-        work.turn = 0
+        work.turn, work.seconds = 0, 0.0
         work.keep(self._folder / STATE)
 
     def _turns(self, stage: Stage, stage_plan: StagePlan, number: int) -> None:
@@ -224,7 +224,15 @@ class Compression:
         work.recipe += edits + stage.finish(work.net, context)
         work.training, work.progress = FINETUNE, Progress()
 
+    def _seconds(self) -> float:
+        """Return how long the stage took until now, what was done of it before a run was stopped included."""
+        now = time.monotonic()
+        self._work.seconds += now - self._began
+        self._began = now
+        return self._work.seconds
+
     def _keep(self, start: dict[str, Any] | None, doing: str, progress: Progress) -> None:
+        self._seconds()
         self._work.keep(self._folder / STATE, start)
         place = f"stage {len(self._work.entries) + 1} of {len(self._plan.stages)}"
         self._say(f"{self._folder.name}: {place}, {doing}, epoch {progress.epoch}, loss {progress.losses[-1]:.4f}")
@@ -234,14 +242,15 @@ class Compression:
         accept = self._plan.accept
         if accept.on_fail != "stop" or accept.max_drop == 1:
             return False
-        return self._base.validation - accuracy(self._work.net, self._task.validation) > accept.max_drop
+        return not accept.allows(self._base.validation - accuracy(self._work.net, self._task.validation))
 
     def _failures(self, entry: dict[str, Any]) -> list[str]:
         """Say what a stage lost beyond what is accepted, if it did."""
-        drop, most = self._base.validation - entry["figures"]["validation_accuracy"], self._plan.accept.max_drop
-        if drop <= most:
+        drop, accept = self._base.validation - entry["figures"]["validation_accuracy"], self._plan.accept
+        if accept.allows(drop):
             return []
-        return [f"{entry['kind']} is {drop:.4f} below the base's validation accuracy, more than max_drop {most}"]
+        lost = f"{entry['kind']} is {drop:.4f} below the base's validation accuracy"
+        return [f"{lost}, more than max_drop {accept.max_drop}"]
 
     def _check_replay(self) -> None:
         """See that the recipe makes the same net again.

@@ -34,11 +34,12 @@ from models.compress.kinds import KINDS
 from models.compress.stage import Stage
 from models.compress.tasks import TaskPlan
 from models.compress.training import Tuning
-from models.compress.typed import built
+from models.compress.typed import built, table
 from models.nets.classifiers import NetPlan
 
 TABLES = ("seed", "task", "net", "base", "tuning", "stage", "accept")
 ON_FAIL = ("stop", "go_on")
+ROUNDING = 1e-9  # .95 - .94 is .010000000000000009 in floating point, and no more than .01
 FACTORISED = "it leaves chains of layers, of which only the last is joined to a shortcut"
 BINARY = "binary layers are neither pruned, nor factorised, nor folded, nor quantised"
 ORDER = (  # of two kinds in a run the first is not followed by the second, and why
@@ -81,6 +82,10 @@ class Accept:
             raise ValueError("max_drop and max_params are shares from 0 to 1, max_params above 0")
         if self.on_fail not in ON_FAIL:
             raise ValueError(f"on_fail is {self.on_fail!r}, none of {', '.join(ON_FAIL)}")
+
+    def allows(self, drop: float) -> bool:
+        """Say whether a net may have lost so much of the validation accuracy."""
+        return drop <= self.max_drop + ROUNDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +196,8 @@ def _run_file(values: Mapping[str, Any]) -> RunFile:
     net = built(NetPlan, given.pop("net", {}), "net")
     base_values = given.pop("base", {})
     base = built(Base, base_values, "base")
-    tuned = {name: value for name, value in base_values.items() if name != "epochs"} | given.pop("tuning", {})
+    tuning = table(given.pop("tuning", {}), "tuning")
+    tuned = {name: value for name, value in base_values.items() if name != "epochs"} | dict(tuning)
     built(Tuning, tuned, "tuning")
     accept = built(Accept, given.pop("accept", {}), "accept")
     stages = given.pop("stage", [])
@@ -204,13 +210,14 @@ def _run_file(values: Mapping[str, Any]) -> RunFile:
     return RunFile(seed, task, net, base, plans, accept)
 
 
-def _stage(values: Mapping[str, Any], tuned: Mapping[str, Any], where: str) -> StagePlan:
-    given = dict(values)
+def _stage(values: object, tuned: Mapping[str, Any], where: str) -> StagePlan:
+    given = dict(table(values, where))
     kind = given.pop("kind", "")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"{where}: kind is {kind!r}, none of {', '.join(KINDS)}")
     where = f"{where} ({kind})"
-    tuning = built(Tuning, {**tuned, **given.pop("tuning", {})}, f"{where}.tuning")
+    own = table(given.pop("tuning", {}), f"{where}.tuning")
+    tuning = built(Tuning, {**tuned, **own}, f"{where}.tuning")
     plan = StagePlan(kind, given, tuning, where)
     stage = plan.make()
     if min(stage.epochs, stage.finetune) < 0 or stage.rounds < 1:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+LOOKED_AT = 4096  # training pictures at most that stages may look at besides training on them
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -24,7 +26,7 @@ class Edit:
 class Context:
     """What a stage may look at besides the net."""
 
-    pictures: Tensor  # (n, c, h, w) training pictures, none of a test set
+    pictures: Tensor  # (n, c, h, w) training pictures, `LOOKED_AT` at most, none of a test set
     base: nn.Module  # the net before the first stage, in evaluation mode: teacher and reference
     seed: int
     turn: int = 0  # turns of the stage that are done, of `Stage.turns`

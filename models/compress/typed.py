@@ -1,5 +1,6 @@
 """Makes dataclasses of the tables of a TOML file: every key is known, every value has its field's type."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -18,8 +19,7 @@ def built(kind: type[T], values: object, where: str) -> T:
     Raises:
         ValueError: it names the field.
     """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where} is {values!r}; it is a table")
+    values = table(values, where)
     assert is_dataclass(kind)
     hints = get_type_hints(kind)
     known = {one.name: one for one in fields(kind) if one.init}
@@ -35,6 +35,17 @@ def built(kind: type[T], values: object, where: str) -> T:
         raise ValueError(f"{where}: {error}") from error
 
 
+def table(values: object, where: str) -> Mapping[str, Any]:
+    """Return a value that is a table.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} is {values!r}; it is a table")
+    return values
+
+
 def _fitting(value: Any, hint: Any, where: str) -> Any:
     """Return a value as a field of this type holds it."""
     if isinstance(hint, type) and is_dataclass(hint):
@@ -44,6 +55,8 @@ def _fitting(value: Any, hint: Any, where: str) -> Any:
         return origin(_fitting(one, inner[0], f"{where}[{place}]") for place, one in enumerate(value))
     if hint is float and type(value) is int:
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):  # TOML has inf and nan
+        raise ValueError(f"{where} is {value!r}, no finite number")
     allowed = origin or hint
     if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f"{where} is {value!r}, not {getattr(hint, '__name__', hint)}")

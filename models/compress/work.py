@@ -29,6 +29,7 @@ class Work:
     turn: int = 0  # of the stage that is under way
     training: int = EPOCHS  # and which of its trainings
     progress: Progress = field(default_factory=Progress)  # of that training
+    seconds: float = 0.0  # that its stage took so far
     shaped: dict[str, Any] | None = None  # weights to be taken once the stage has prepared the net again
 
     def keep(self, path: Path, start: Mapping[str, Any] | None = None) -> None:
@@ -46,6 +47,7 @@ class Work:
             "turn": self.turn,
             "training": self.training,
             "progress": vars(self.progress),
+            "seconds": self.seconds,
             "weights": weights if start is None else start,
             "shaped": None if start is None else weights,
         }

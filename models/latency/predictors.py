@@ -17,6 +17,7 @@ from models.latency.features import KINDS, Figures, Operator
 Times = NDArray[np.float64]
 
 MEGA = 1e6
+DRAWN = 2  # nets through which RANSAC lays a line; a cluster of fewer has none that is robust
 RATES = 24  # entries of the table for each kind of operator: one for each doubling of its work
 FIRST = 8  # log2 of the work of the first entry
 SMOOTHNESS = 0.03  # weight of neighbouring entries' difference beside a relative error; .003 to .3 score alike
@@ -141,7 +142,7 @@ class FlopLines:
     def _line(self, centre: float, work: Times, milliseconds: Times) -> Line:
         linear = library("sklearn.linear_model")
         model = linear.LinearRegression()
-        if not self._robust:
+        if not self._robust or len(work) < DRAWN:
             model.fit(work[:, None], milliseconds)
             return Line(centre, float(model.coef_[0]), float(model.intercept_), len(work))
         ransac = linear.RANSACRegressor(model, residual_threshold=self._residual, random_state=0)

@@ -56,12 +56,16 @@ def surroundings(runtime: Any, threads: int, precision: str, clock: str, device:
 
 
 def processor() -> str:
-    """Return the processor's model as far as the system tells it, such as "AMD EPYC, x86_64"."""
+    """Return the processor's model as far as the system tells it, such as "AMD EPYC, x86_64".
+
+    On ARM it is the board's or the chip's, else the part number of the cores; processors have no name there.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Hardware"))]
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    names = [told[name] for name in ("Model", "Hardware", "model name", "CPU part") if name in told]
     return f"{(names or [platform.processor() or platform.system()])[0]}, {platform.machine()}"
 
 

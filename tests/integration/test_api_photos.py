@@ -1,6 +1,7 @@
 """Enrolment over REST: which photos are taken, which are refused and why, and that the template is the person's."""
 
 import io
+import struct
 
 import httpx2
 import numpy as np
@@ -87,6 +88,14 @@ def test_exif_turns_a_photo_upright(
     lying = encoded(portrait.rotate(turn, expand=True), form, exif=sideways(orientation))
     similarity = float(template(face_nets, lying) @ template(face_nets, portrait_files[COLLINS]))
     assert similarity > 0.9
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_nonsense_in_other_fields_of_exif_does_no_harm(form: str) -> None:
+    turned, text = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0), struct.pack("<HHI4s", 0x011A, 2, 4, b"abc\0")
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + turned + text + bytes(4)  # a resolution made of letters
+    photo = read_photo(encoded(Image.new("RGB", (200, 120), "grey"), form, exif=exif))
+    assert (photo.width, photo.height) == (120, 200)
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])

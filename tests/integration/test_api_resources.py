@@ -209,6 +209,8 @@ def test_a_camera_keeps_its_certificate_but_takes_no_private_key(operator: httpx
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     body = CAMERA | {"source": "rtsps://camera/1", "ca_certificate": public}
     assert operator.post(CAMERAS, json=body).json()["ca_certificate"] == public
+    for more in ("\0", "\0" + public):
+        assert problem_of(operator.post(CAMERAS, json=body | {"ca_certificate": public + more}))[0] == 422
     refused = operator.post(CAMERAS, json=body | {"ca_certificate": public + secret})
     assert problem_of(refused) == (422, "invalid-request") and secret.splitlines()[1] not in refused.text
 

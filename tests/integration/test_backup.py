@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from fixtures_door import ROOT
-from fixtures_store import access_event, claimed_camera, enrol, silence, store_at, unit_vector
+from fixtures_store import PostgresServer, access_event, claimed_camera, enrol, silence, store_at, unit_vector
 from sqlalchemy import select, text, update
 
 from app.__main__ import main
@@ -26,7 +26,7 @@ from app.store.engine import Store
 from app.store.migration import upgrade
 from app.store.records import PersonRecord, Scope
 from app.store.restore import restore
-from app.store.tables import ApiKey, Base, CameraRow, Photo, Template
+from app.store.tables import ApiKey, Base, CameraRow, Photo, StreamRemoval, Template
 from app.types import Decision
 
 COMPARED = sorted(
@@ -121,6 +121,31 @@ def test_the_erased_stay_erased(store: Store, tmp_path: Path) -> None:
         found = events.listing(session, "main", 10).items
         assert [record.has_snapshot for record in found] == [True, False]
         assert ada.id in tombstones.listing(session)
+
+
+def test_the_erased_are_not_in_the_files_of_postgresql(
+    postgres_server: PostgresServer, postgres_url: str, tmp_path: Path
+) -> None:
+    mark = "flat-4711-restored"
+    with contextlib.closing(store_at(postgres_url)) as store:
+        ada = enrol(store, "Ada", 1, external_id=mark)
+        file = write(store, tmp_path / "backup.zip")
+        erasure.erase_person(store, "main", ada.id, patience=0)
+        assert restore(store, file, replace=True).erased_again == 1
+    postgres_server.execute_in("cardea", "CHECKPOINT")
+    data = postgres_server.folder / "data"
+    found = subprocess.run(["grep", "-rlaF", "--", mark, str(data)], capture_output=True, text=True, check=False)
+    assert [file for file in found.stdout.split() if "pg_wal" not in file] == []
+
+
+def test_what_was_still_to_be_taken_out_of_the_stream_is_noted_again(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    file = write(store, tmp_path / "backup.zip")
+    cleo = enrol(store, "Cleo", 3)
+    erasure.erase_person(store, "main", cleo.id, patience=0)  # the stream is away
+    restore(store, file, replace=True)
+    with store.reading() as session:
+        assert cleo.id in set(session.scalars(select(StreamRemoval.subject)))
 
 
 def test_the_ledger_is_enough_when_the_database_is_lost(small: Store, empty: Store, tmp_path: Path) -> None:

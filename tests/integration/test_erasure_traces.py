@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -12,14 +13,25 @@ from typing import Any
 import pytest
 import redis
 from fixtures_redis import STREAM, RedisServer, open_stream, wait_until
-from fixtures_store import PostgresServer, access_event, claimed_camera, enrol, store_at
+from fixtures_store import PostgresServer, access_event, claimed_camera, enrol, store_at, unit_vector
 from sqlalchemy import delete, text
 
 from app import retention
+from app.errors import StoreUnavailableError
 from app.events import EventStream
-from app.store import corrections, erasure, events, outbox, stream_removals, tombstones, wiping
+from app.store import (
+    audit,
+    corrections,
+    erasure,
+    events,
+    outbox,
+    people,
+    stream_removals,
+    tombstones,
+    wiping,
+)
 from app.store.engine import Store
-from app.store.records import CorrectionFields, InStream, PersonRecord, Receipt, Remains, Verdict
+from app.store.records import CorrectionFields, InStream, NewPhoto, PersonRecord, Receipt, Remains, Verdict
 from app.store.tables import EventRow
 from app.stream_erasure import StreamEraser
 from app.types import Camera, Decision
@@ -217,6 +229,21 @@ def test_a_corrected_event_loses_its_pictures_too(store: Store) -> None:
         assert events.get(session, "main", bens).has_portrait
 
 
+def test_the_picture_of_a_photo_that_was_erased_before_goes_too(store: Store) -> None:
+    ada, camera = enrol(store, NAME, 1), claimed_camera(store)
+    strangers, others = visit(store, camera, 1, None), visit(store, camera, 2, None)
+    new = NewPhoto(b"eyes", "image/jpeg", 112, 112, 0.8, origin="event", event=strangers)
+    with store.session() as session:
+        photo = people.add_photo(session, "main", ada.id, new, embedder="net", vector=unit_vector(2))
+        detail = {"photo": photo.id, "origin": "event", "event": strangers}
+        audit.add(session, audit.SYSTEM, "photo.added", building="main", target=ada.id, detail=detail)
+    erasure.erase_photo(store, "main", ada.id, photo.id, patience=0)
+    removed = erase(store, ada).removed
+    assert (removed.snapshots, removed.portraits) == (1, 1)
+    with store.reading() as session:
+        assert [events.get(session, "main", event).has_portrait for event in (strangers, others)] == [False, True]
+
+
 def test_postgresql_keeps_the_name_in_its_log_alone(postgres_server: PostgresServer, postgres_url: str) -> None:
     data = postgres_server.folder / "data"
     with contextlib.closing(store_at(postgres_url)) as store:
@@ -247,6 +274,23 @@ def test_a_long_transaction_keeps_dead_rows_of_postgresql_until_the_next_round(
         retention.enforce(store, None, datetime.now(UTC))
     postgres_server.execute_in("cardea", "CHECKPOINT")
     assert [file for file in folders_with(mark, postgres_server.folder / "data") if "pg_wal" not in file] == []
+
+
+def test_a_server_that_goes_away_while_tables_are_written_anew_is_told_of(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    with (
+        contextlib.closing(store_at(postgres_url)) as store,
+        ThreadPoolExecutor(1) as pool,
+        store.session() as session,
+    ):
+        session.execute(text("LOCK TABLE persons"))
+        wiped = pool.submit(wiping.wipe, store, ("persons",))
+        time.sleep(0.2)
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'VACUUM%'"
+        postgres_server.execute(ended)
+        with pytest.raises(StoreUnavailableError):
+            wiped.result(timeout=10)
 
 
 def test_the_ledger_is_beside_the_keys_and_is_completed(store: Store, tmp_path: Path) -> None:

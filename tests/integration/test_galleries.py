@@ -2,7 +2,7 @@
 
 import pytest
 from fixtures_store import enrol
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from app.errors import StoreUnavailableError
 from app.store import buildings, following, galleries
@@ -58,3 +58,20 @@ def test_what_was_applied_before_a_failure_is_told_of(store: Store, monkeypatch:
         session.execute(update(Building).where(Building.id == seen[1]).values(gallery_sequence=0))
     assert follow(store, followed)
     assert not follow(store, followed)
+
+
+def test_of_a_person_one_change_is_kept(store: Store) -> None:
+    ada, ben = enrol(store, "Ada", 1), enrol(store, "Ben", 2)
+    followed = Galleries(None)
+    follow(store, followed)
+    with store.session() as session:
+        for _ in range(20):
+            buildings.raise_sequence(session, "main", ada.id)
+        last = buildings.get(session, "main").gallery_sequence
+        kept = session.execute(select(GalleryChange.sequence, GalleryChange.person_id)).all()
+    assert sorted(kept) == [(2, ben.id), (last, ada.id)]
+    with store.reading() as session:
+        for behind in (0, 1, 5, last - 1):
+            changes = galleries.changes_since(session, "main", behind, "net")
+            assert (changes.sequence, ada.id in changes.changed) == (last, True)
+    assert follow(store, followed) and followed.sequences() == {"main": last}

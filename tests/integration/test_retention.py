@@ -13,14 +13,16 @@ from app import retention
 from app.__main__ import main
 from app.errors import NotFoundError
 from app.retention import RetentionJob, enforce, survey
-from app.store import audit, buildings, events, people
+from app.store import audit, buildings, deliveries, events, people, webhooks
 from app.store import retention as rows
 from app.store.alone import alone
 from app.store.engine import Store
 from app.store.records import BuildingFields
 from app.store.tables import AuditRow, EventRow, Outbox, Portrait, Snapshot
+from app.store.webhooks import WebhookFields
 from app.stream_erasure import StreamEraser
 from app.types import Camera
+from app.webhooks.signature import new_secret
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -102,6 +104,20 @@ def test_what_is_not_out_yet_stays(store: Store) -> None:
             )
     assert enforce(store, None, NOW).removed["main"] == {"events": 1}
     assert left(store)[0] == 2
+
+
+def test_what_waits_for_a_webhook_that_is_switched_off_goes_in_time(store: Store) -> None:
+    camera = watched(store)
+    with store.session() as session:
+        hook = webhooks.create(session, "main", WebhookFields("Alarm", "https://alarm.example/"), new_secret())
+    happened(store, camera, 1, 99)
+    limits(store, 30, None)
+    assert not enforce(store, None, NOW).removed.get("main")
+    with store.session() as session:
+        assert deliveries.any_due(session)
+        webhooks.disable(session, hook.id, "it wants no more")
+        assert not deliveries.any_due(session)
+    assert enforce(store, None, NOW).removed["main"] == {"events": 1}
 
 
 def test_a_person_is_erased_on_the_day(store: Store) -> None:

@@ -1,18 +1,22 @@
 """Cameras, their owners and the leases of workers."""
 
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fixtures_store import access_event, claimed_camera, silence
 from sqlalchemy.orm import Session
 
 from app.errors import NotFoundError, RevisionError, StaleOwnerError
-from app.store import buildings, cameras, events, workers
+from app.store import buildings, cameras, events, keys, operations, people, webhooks, workers
+from app.store.audit import SYSTEM
 from app.store.engine import Store
-from app.store.records import BuildingFields, CameraFields, CameraRecord
+from app.store.records import BuildingFields, CameraFields, CameraRecord, PersonFields, Scope
+from app.store.webhooks import WebhookFields
 from app.types import Camera, CameraState
 
 FIELDS = CameraFields(
@@ -285,3 +289,31 @@ def test_a_deleted_camera_takes_no_more_events_and_keeps_the_old_ones(store: Sto
     with store.session() as session:
         assert len(events.listing(session, "main", 10).items) == 1
         assert events.add(session, access_event(camera, 1)) is False
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda session: cameras.create(session, "annex", FIELDS),
+        lambda session: keys.create(session, "guard", Scope.VIEWER, "annex"),
+        lambda session: operations.create(session, "annex", SYSTEM, {}, timedelta(minutes=1)),
+        lambda session: people.create(session, "annex", PersonFields("Ada")),
+        lambda session: webhooks.create(session, "annex", WebhookFields("Alarm", "https://alarm.example/"), "whsec_"),
+    ],
+    ids=["camera", "key", "operation", "person", "webhook"],
+)
+def test_what_comes_while_its_building_is_deleted_finds_none(store: Store, make: Callable[[Session], object]) -> None:
+    with store.session() as session:
+        buildings.create(session, "annex", BuildingFields("Annex"))
+
+    def come() -> None:
+        with store.session() as session:
+            make(session)
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.session() as session:
+            buildings.delete(session, "annex")
+            coming = pool.submit(come)
+            time.sleep(0.3)  # it waits for the building, or for the only writer
+        with pytest.raises(NotFoundError):
+            coming.result(timeout=10)

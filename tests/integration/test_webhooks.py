@@ -280,7 +280,7 @@ def test_two_processes_do_not_overtake_each_other(store: Store, receiver: Receiv
     with store.session() as other:
         assert deliveries.take_due(other, 8, hold) == []  # the second event waits for the first one's answer
     with store.session() as one:
-        deliveries.finish(one, first.id, delivered=True, status=200, error="")
+        deliveries.finish(one, first, delivered=True, status=200, error="")
     with store.session() as other:
         (second,) = deliveries.take_due(other, 8, hold)
     assert [first.record.event.sequence, second.record.event.sequence] == [1, 2]
@@ -337,6 +337,82 @@ def test_sending_an_event_again_starts_anew(store: Store, receiver: Receiver) ->
         with store.session() as session:
             webhooks.requeue(session, "main", webhook.id, f"{camera.id}.1.1")
         wait_until(lambda: len(receiver.got) == 2)
+
+
+def test_the_number_of_a_delivery_that_is_gone_means_no_other(store: Store, receiver: Receiver) -> None:
+    camera, hold = claimed_camera(store), timedelta(seconds=60)
+    deleted, _ = add(store, receiver.url)
+    happen(store, camera, 1)
+    with store.session() as session:
+        (due,) = deliveries.take_due(session, 8, hold)
+    with store.session() as session:
+        webhooks.delete(session, "main", deleted.id)
+    other, _ = add(store, receiver.url)
+    happen(store, camera, 2)
+    with store.session() as session:  # the attempt for the deleted one ends only now
+        deliveries.finish(session, due, delivered=True, status=200, error="")
+    assert [one.state for one in log(store, other)] == ["waiting"]
+
+
+def test_an_event_that_is_asked_for_again_in_the_middle_of_an_attempt_holds_up_nothing(
+    store: Store, receiver: Receiver
+) -> None:
+    camera, hold = claimed_camera(store), timedelta(seconds=60)
+    webhook, _ = add(store, receiver.url)
+    happen(store, camera, 1, 2)
+    with store.session() as session:
+        (due,) = deliveries.take_due(session, 8, hold)
+    with store.session() as session:
+        webhooks.requeue(session, "main", webhook.id, due.record.event.id)
+    with store.session() as session:
+        deliveries.finish(session, due, delivered=True, status=200, error="")
+    with store.session() as session:
+        assert [one.record.event.sequence for one in deliveries.take_due(session, 8, hold)] == [2]
+
+
+def test_two_may_ask_for_an_event_at_once(store: Store, receiver: Receiver) -> None:
+    camera = claimed_camera(store)
+    webhook, _ = add(store, receiver.url)
+    happen(store, camera, 1)
+
+    def ask() -> None:
+        with store.session() as session:
+            webhooks.requeue(session, "main", webhook.id, f"{camera.id}.1.1")
+            time.sleep(0.2)
+
+    with ThreadPoolExecutor(2) as pool:
+        for asked in [pool.submit(ask) for _ in range(2)]:
+            asked.result(timeout=10)
+    assert len(log(store, webhook)) == 1
+
+
+def test_a_former_secret_signs_for_its_whole_day(store: Store, receiver: Receiver) -> None:
+    webhook, first = add(store, receiver.url)
+    made = [new_secret() for _ in range(webhooks.SIGNING)]
+    with store.session() as session:
+        until = webhooks.add_secret(session, "main", webhook.id, made[0])
+        webhooks.add_secret(session, "main", webhook.id, made[1])  # asked for twice, because an answer was lost
+        assert webhooks.valid_secrets(session, "main", webhook.id) == (made[1], made[0], first)
+        for secret in made[2:]:
+            webhooks.add_secret(session, "main", webhook.id, secret)
+        assert webhooks.valid_secrets(session, "main", webhook.id) == tuple(reversed(made))
+    with pytest.MonkeyPatch.context() as patch, store.session() as session:
+        patch.setattr(webhooks, "now", lambda _: until + timedelta(hours=1))
+        assert webhooks.valid_secrets(session, "main", webhook.id) == (made[-1],)
+
+
+def test_an_address_that_does_not_answer_leads_to_the_next(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = socket.getaddrinfo
+
+    def resolved(host: str, *more: Any, **named: Any) -> list[Any]:
+        hosts = ("127.0.0.2", "127.0.0.1") if host == "two.example" else (host,)  # nobody listens at the first
+        return [entry for one in hosts for entry in usual(one, *more, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    poster = Poster(HERE)
+    attempt = poster.post(receiver.url.replace("127.0.0.1", "two.example"), [new_secret()], "m", b"{}")
+    poster.close()
+    assert attempt.delivered and len(receiver.got) == 1
 
 
 def _get(store: Store, webhook: WebhookRecord) -> WebhookRecord:

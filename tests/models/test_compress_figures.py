@@ -13,12 +13,16 @@ from torch.nn import functional  # noqa: E402
 
 from app.errors import SetupError  # noqa: E402
 from models.codes import quantisation, quantised_weights  # noqa: E402
+from models.compress import report  # noqa: E402
+from models.compress.binary_size import Size  # noqa: E402
+from models.compress.counting import Counts  # noqa: E402
 from models.compress.distil import Distil, distillation_loss, teacher_cross_entropy  # noqa: E402
 from models.compress.export import exported, logits_of  # noqa: E402
 from models.compress.int8 import Int8  # noqa: E402
 from models.compress.paired import difference, macro_f1, mcnemar, recalls  # noqa: E402
-from models.compress.report import Latency, divergence, latencies  # noqa: E402
+from models.compress.report import Latency, Measured, divergence, latencies  # noqa: E402
 from models.compress.stage import Context  # noqa: E402
+from models.compress.tasks import Part, Task, TaskPlan  # noqa: E402
 from models.nets.classifiers import NetPlan  # noqa: E402
 from models.nets.resnet import ResNet  # noqa: E402
 
@@ -127,6 +131,29 @@ def test_recalls_and_f1_of_worked_answers() -> None:
 def test_the_divergence_of_answers() -> None:
     worked = divergence((STUDENT / 4).float().numpy(), (TEACHER / 4).float().numpy())
     assert worked == pytest.approx(0.0191661023, abs=5e-8) and divergence(*[TEACHER.float().numpy()] * 2) == 0
+
+
+def test_figures_beside_the_base_and_beside_the_stage_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part(np.zeros((3, 3, 8, 8), np.uint8), np.array([0, 1, 2]))
+    task = Task(TaskPlan(name="digits", side=8), ("a", "b", "c"), part, part, part, "")
+
+    def measured(logits: list[list[float]], size: int) -> Measured:
+        numbers = Counts(parameters=size, nonzero=size, macs=10 * size, operations=10 * size)
+        return Measured(numbers, {}, Size(), bytes(size), 2 * size, 0.5, np.array(logits, np.float32))
+
+    base = measured([[9, 0, 0], [0, 9, 0], [0, 9, 0]], 8)
+    net = measured([[5, 0, 0], [5, 0, 0], [0, 5, 0]], 2)
+    times = [Latency(2.0, 4.0, 9.0), Latency(4.0, 5.0, 6.0), Latency(5.0, 5.0, 6.0)]
+    monkeypatch.setattr(report, "latencies", lambda contents, picture: times)
+    before = {"parameters": 4, "macs": 80, "file_bytes": 16, "peak_bytes": 2}
+    found = report.told(net, base, before, task)
+    shares = dict.fromkeys(("parameters", "macs", "file_bytes", "peak_bytes"), 0.25)
+    assert found["of_base"] == shares | {"latency": 0.5, "latency_p95": 1.5}
+    assert found["of_before"] == {"parameters": 0.5, "macs": 0.25, "file_bytes": 0.125, "peak_bytes": 2.0}
+    assert found["latency_ms"]["repeat"] == 0.25 and found["latency_ms"]["base"]["least"] == 4.0
+    assert (found["accuracy"], found["agreement_with_base"]) == pytest.approx((1 / 3, 2 / 3))
+    assert found["kl_from_base"] == divergence(net.logits, base.logits) != divergence(base.logits, net.logits)
+    assert report.told(base, base, None, task)["of_before"] == dict.fromkeys(shares, 1.0)
 
 
 def test_nets_are_timed_in_turns() -> None:

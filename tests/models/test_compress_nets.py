@@ -64,6 +64,16 @@ def test_multiply_adds_as_they_ran_are_those_of_the_layers(name: str) -> None:
         assert macs(net, picture) == sum(layer.macs for layer in layers_of(net, picture)) and net.training
 
 
+def test_a_fully_connected_layer_is_counted_at_every_place_where_it_runs() -> None:
+    net, picture = nn.Sequential(nn.Linear(16, 8), nn.Flatten(), nn.Linear(384, 4)), torch.zeros(1, 3, 16, 16)
+    assert [layer.macs for layer in layers_of(net, picture)] == [48 * 16 * 8, 384 * 4]
+    assert macs(net, picture) == 48 * 16 * 8 + 384 * 4
+
+
+def test_running_figures_are_kept_too() -> None:
+    assert theoretical_bytes(nn.BatchNorm2d(5))["fp32"] == 4 * 4 * 5  # the count of batches is no figure
+
+
 def test_bytes_by_how_parameters_are_kept() -> None:
     net = nn.Linear(3, 2)  # six weights, two biases
     with torch.no_grad():

@@ -24,7 +24,9 @@ from models.compress.run import compress, load_net, report_of, trained_base  # n
 from models.compress.run_file import RunFile  # noqa: E402
 from models.compress.tasks import Task, TaskPlan, normalised, open_task  # noqa: E402
 from models.compress.training import answers  # noqa: E402
+from models.compress.work import save  # noqa: E402
 from models.quantise import float_convolutions  # noqa: E402
+from models.run import load  # noqa: E402
 
 
 def parameters(net: nn.Module) -> int:
@@ -102,6 +104,23 @@ def test_a_run_that_was_killed_in_any_epoch_ends_as_one_that_was_not(
     whole, pieces = load_net(finished), load_net(tmp_path / "run")
     assert all(map(torch.equal, whole.state_dict().values(), pieces.state_dict().values()))
     assert report_of(tmp_path / "run")["epochs"] == 7
+
+
+def test_a_run_that_was_stopped_tells_how_long_its_stages_took_in_all(
+    finished: Path, task: Task, tmp_path: Path
+) -> None:
+    plan, state = RunFile.read(finished.parent / "run.toml"), tmp_path / "state.pt"
+
+    def stop(line: str) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        compress(plan, task, tmp_path, finished.parent / "bases", stop)
+    kept = load(state)
+    assert kept["seconds"] > 0
+    save(kept | {"seconds": 1000.0}, state)
+    first, second = compress(plan, task, tmp_path, finished.parent / "bases", said([]))["stages"]
+    assert 1000 < first["seconds"] < 1500 and second["seconds"] < 500
 
 
 def test_a_run_stops_at_a_stage_that_loses_more_than_is_accepted(finished: Path, task: Task, tmp_path: Path) -> None:

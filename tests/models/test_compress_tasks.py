@@ -19,7 +19,7 @@ pytest.importorskip("sklearn", reason="needs the train extra: pip install scikit
 from app.errors import SetupError  # noqa: E402
 from models.compress.grid import cells  # noqa: E402
 from models.compress.kinds import KINDS  # noqa: E402
-from models.compress.run_file import RunFile, check_order, digest  # noqa: E402
+from models.compress.run_file import Accept, RunFile, check_order, digest  # noqa: E402
 from models.compress.tasks import SAME_BITS, Seen, Task, TaskPlan, gradient_hash, open_task, place  # noqa: E402
 from models.recognition.crops import INDEX, SIDE  # noqa: E402
 
@@ -172,6 +172,21 @@ WRONG = {
     "negative epochs": ("epochs = 2", "epochs = -1", r"stage 1 \(distil\): epochs and finetune are 0 at least"),
     "a stage's wrong tuning": ("finetune = 1", "tuning = { rate = -1.0 }", r"stage 1 \(distil\).tuning: rate is -1.0"),
     "few pictures to calibrate": ("calibrate = 200", "calibrate = 100", r"\(quantise.int8\): calibrate is 100"),
+    "more pictures to calibrate than are looked at": (
+        "calibrate = 200",
+        "calibrate = 4097",
+        r"\(quantise.int8\): calibrate is 4097; ranges of maps need 200 to 4096",
+    ),
+    "a rate without an end": ("rate = 0.05", "rate = inf", "base.rate is inf, no finite number"),
+    "a number that is none": ("finetune = 1", "temperature = nan", r"stage 1 \(distil\).temperature is nan"),
+    "a number for the tuning": ("seed = 0", "seed = 0\ntuning = 3", "tuning is 3; it is a table"),
+    "a number for a stage's tuning": ("finetune = 1", "tuning = 3", r"stage 1 \(distil\).tuning is 3; it is a table"),
+    "several kinds": ('kind = "distil"', 'kind = ["distil"]', r"stage 1: kind is \['distil'\], none of"),
+    "several rules": (
+        '"distil"\nepochs = 2\nfinetune = 1',
+        '"factorise.musco"\nrank = { rule = ["cut"] }',
+        r"rank.rule is \['cut'\], none of",
+    ),
     "training in 8 bits": ("calibrate = 200", "epochs = 1", r"\(quantise.int8\): epochs, finetune and rounds"),
     "a wrong order": (
         '"distil"\nepochs = 2\nfinetune = 1',
@@ -193,6 +208,16 @@ def test_wrong_run_files_are_refused_and_name_the_field(tmp_path: Path, old: str
     (tmp_path / "run.toml").write_text(SMALLEST.replace(old, new))
     with pytest.raises(SetupError, match=told):
         RunFile.read(tmp_path / "run.toml")
+
+
+def test_a_list_of_other_things_than_stages_is_refused() -> None:
+    with pytest.raises(SetupError, match="stage 2 is 1; it is a table"):
+        RunFile.of(tomllib.loads(SMALLEST) | {"stage": [{"kind": "distil"}, 1]}, "it")
+
+
+@pytest.mark.parametrize(("base", "now"), [(0.95, 0.94), (0.97, 0.96), (0.5, 0.49)])
+def test_what_is_lost_may_be_as_much_as_is_accepted(base: float, now: float) -> None:
+    assert Accept(max_drop=0.01).allows(base - now) and not Accept(max_drop=0.0099).allows(base - now)
 
 
 def test_a_file_that_is_none_is_told_by_its_name(tmp_path: Path) -> None:

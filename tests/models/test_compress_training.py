@@ -90,6 +90,20 @@ def test_what_no_weight_decay_is_meant_for_has_none() -> None:
     assert same == [False, True, True, True]
 
 
+def test_labels_are_smoothed_by_the_share_that_is_asked_for() -> None:
+    """Logits 2, 1, -1 of class 0 against values worked out apart: the loss of the only batch."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    nn.init.zeros_(net[1].weight)
+    part = Part(np.zeros((2, 3, 8, 8), np.uint8), np.zeros(2, np.int64))
+    for smoothing, expected in ((0.0, 0.3490122168), (0.1, 0.4823455502)):
+        with torch.no_grad():
+            net[1].bias.copy_(torch.tensor([2.0, 1.0, -1.0]))
+            net[1].weight.zero_()
+        progress = Progress()
+        train(net, part, Tuning(rate=0.1, batch=2, smoothing=smoothing), 1, 0, Stage(), progress, lambda progress: None)
+        assert progress.losses == [pytest.approx(expected, abs=1e-6)]
+
+
 def test_a_loss_that_is_no_number_is_told() -> None:
     endless = nn.Linear(192, 4)
     nn.init.constant_(endless.weight, math.inf)

@@ -27,10 +27,10 @@ from models.latency.cells import (
     from_bench201,
     on_paths,
 )
-from models.latency.features import Figures, figures, fixed
+from models.latency.features import KINDS, Figures, Operator, figures, fixed
 from models.latency.measuring import in_int8
 from models.latency.nets import INPUT, built
-from models.latency.vectors import VECTORS, cell_vector, rows
+from models.latency.vectors import VECTORS, cell_vector, graph_vector, rows
 from models.starter.graph import Graph, Map
 
 BENCH101 = ("conv3x3", "conv1x1", "maxpool3x3")
@@ -203,6 +203,40 @@ def test_peak_memory_is_the_largest_live_set_and_not_the_sum() -> None:
     found = figures(shortcut())
     assert found.peak_bytes == 3 * 4 * 256
     assert sum(each.written for each in found.operators) * 4 + 4 * 256 == 4 * 4 * 256
+
+
+def test_an_output_of_the_net_lives_to_the_end() -> None:
+    graph = Graph("two outputs", {"x": [1, 4, 8, 8]})
+    first, second = (graph.node("MaxPool", "x", kernel_shape=[3, 3], pads=[1, 1, 1, 1]) for _ in range(2))
+    assert figures(graph.model({name: [1, 4, 8, 8] for name in (first, second)})).peak_bytes == 3 * 4 * 256
+
+
+PRODUCTS = {  # operator, shapes of input, weights and output, attributes, and multiply-adds by hand
+    "transposed": ("ConvTranspose", (1, 4, 5, 5), (4, 6, 3, 3), (1, 6, 7, 7), {}, 5 * 5 * 4 * 6 * 9),
+    "transposed in groups": ("ConvTranspose", (1, 4, 5, 5), (4, 3, 3, 3), (1, 6, 7, 7), {"group": 2}, 25 * 4 * 3 * 9),
+    "in groups": ("Conv", (1, 4, 5, 5), (6, 2, 3, 3), (1, 6, 3, 3), {"group": 2}, 9 * 6 * 2 * 9),
+    "product": ("Gemm", (2, 7), (7, 3), (2, 3), {}, 2 * 7 * 3),
+    "turned product": ("Gemm", (7, 2), (7, 3), (2, 3), {"transA": 1}, 2 * 7 * 3),
+    "several products": ("MatMul", (5, 2, 7), (7, 3), (5, 2, 3), {}, 5 * 2 * 7 * 3),
+}
+
+
+@pytest.mark.parametrize(("name", "given", "weights", "made", "how", "macs"), PRODUCTS.values(), ids=PRODUCTS)
+def test_multiply_adds_by_hand(
+    name: str, given: tuple[int, ...], weights: tuple[int, ...], made: tuple[int, ...], how: dict[str, int], macs: int
+) -> None:
+    graph = Graph(name, {"x": list(given)})
+    output = graph.node(name, "x", graph.constant(np.ones(weights, np.float32)), **how)
+    (step,) = figures(graph.model({output: list(made)})).operators
+    assert (step.macs, step.parameters) == (macs, int(np.prod(weights)))
+
+
+def test_the_vector_of_a_graph_knows_its_longest_chain_and_fills_blocks_of_channels() -> None:
+    steps = [Operator("conv", 1000, 1, 1, 1, 3, 20, sources) for sources in ((), (0,), (1,), (0, 2))]
+    vector = np.expm1(graph_vector(Figures(tuple(steps), 4, 4, "fp32")))
+    assert vector[:4] == pytest.approx([4000, 4, 4, 4])
+    conv = 4 + 6 * KINDS.index("conv")
+    assert vector[conv : conv + 6] == pytest.approx([4, 4000, 4, 4, 4, 4000 * 32 / 20])
 
 
 def test_an_activation_that_does_not_read_alone_is_a_step_of_its_own() -> None:

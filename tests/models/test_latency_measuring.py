@@ -87,6 +87,25 @@ def test_times_of_other_surroundings_are_not_added(collected: Path, change: dict
         measuring.measure(collected, HEAD | change, plans(1), 1, True, lambda text: None)
 
 
+CORE = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0{}\n"
+CPUINFO = {  # what systems tell of two processors each, and the names that tell them apart
+    "x86": ("model\t\t: 85\nmodel name\t: {} CPU\n" * 2, "one", "other", "{} CPU, a machine"),
+    "board": (CORE.format(8) + "\nModel\t\t: Raspberry Pi {}\n", "4", "5", "Raspberry Pi {}, a machine"),
+    "chip": ("Processor\t: AArch64\nHardware\t: Kirin {}\n", "970", "980", "Kirin {}, a machine"),
+    "cores": (CORE, "8", "b", "0xd0{}, a machine"),
+}
+
+
+@pytest.mark.parametrize(("text", "first", "second", "name"), CPUINFO.values(), ids=CPUINFO)
+def test_two_processors_have_two_names(
+    text: str, first: str, second: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stand_alone.platform, "machine", lambda: "a machine")
+    for which in (first, second):
+        monkeypatch.setattr(Path, "read_text", lambda path, which=which: text.replace("{}", which))
+        assert stand_alone.processor() == name.format(which)
+
+
 def test_the_thread_clock_times_one_thread() -> None:
     with pytest.raises(SetupError, match="clock"):
         measuring.surroundings(2, "fp32", "thread")

@@ -92,6 +92,12 @@ def test_every_predictor_learns_and_survives_its_file(name: str, tmp_path: Path)
     assert card.scores["mape"] < mape(guess, TIMES)
 
 
+def test_a_predictor_is_scored_on_nets_that_it_did_not_learn_from() -> None:
+    card, (learned, others) = fitted(dataset(), "boosting.sklearn", 110), dataset().split(110)
+    assert card.scores == scores.scores(card.predict(others.figures), others.milliseconds)
+    assert card.scores["mape"] > 2 * mape(card.predict(learned.figures), learned.milliseconds)
+
+
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_the_same_lesson_gives_the_same_predictor(name: str) -> None:
     for library in OPTIONAL & {str(PREDICTORS[name][2].get("library"))}:
@@ -128,6 +134,15 @@ def test_robust_lines_of_two_clusters() -> None:
     assert (low.kept, high.kept) == (19, 18)
 
 
+def test_a_net_that_is_alone_in_its_cluster_has_a_line() -> None:
+    nets, times = two_clusters()
+    huge = replace(nets[0], peak_bytes=10**9)
+    lines = FlopLines(robust=True, clusters=2)
+    lines.fit([*nets, huge], np.append(times, 500.0))
+    assert sorted(line.kept for line in lines.lines)[0] == 1
+    assert lines.predict([huge]) == pytest.approx([500.0])
+
+
 def test_a_line_predicts_no_time_below_the_fastest_known() -> None:
     nets, _ = two_clusters()
     lines = FlopLines(robust=False, clusters=1)
@@ -144,6 +159,12 @@ def test_the_table_finds_the_rates_of_operators() -> None:
     long = Figures(tuple(each for net in NETS for each in net.operators), 1000, 1000, "fp32")
     assert table.predict([long])[0] == pytest.approx(true_time(long), rel=0.05)
     assert scores.scores(table.predict(NETS), TIMES)["within_10_percent"] > 0.95
+
+
+def test_the_table_predicts_no_time_below_the_fastest_known() -> None:
+    table = OperatorTable()
+    table.fit(NETS, TIMES)
+    assert table.predict([Figures((operator("conv", 1, 1),), 1, 2, "fp32")]) == pytest.approx([TIMES.min()])
 
 
 def test_trees_alone_do_not_reach_beyond_what_they_saw_and_over_the_table_they_do() -> None:

@@ -21,6 +21,7 @@ from models.compress.musco import Musco, candidate_of, whole_layers  # noqa: E40
 from models.compress.ranks import RULES, rule_of  # noqa: E402
 from models.compress.recipe import replay  # noqa: E402
 from models.compress.stage import Context, Edit  # noqa: E402
+from models.compress.svd_training import SvdTraining  # noqa: E402
 from models.compress.typed import built  # noqa: E402
 
 
@@ -246,6 +247,32 @@ def test_a_budget_takes_from_the_layer_that_can_spare_it(net: Net) -> None:
     edits = Musco(rank={"rule": "budget", "macs": 0.75}).prepare(net, context(net))
     errors = {edit.layer: edit.values["error"] for edit in edits}
     assert errors["first.conv1"] < 1e-5 and "first.conv2" not in errors
+
+
+@pytest.mark.parametrize("rule", ["evbmf", "energy", "error", "budget"])
+def test_a_chain_whose_error_a_rule_cannot_foresee_stays(net: Net, rule: str) -> None:
+    chosen = Filter(only=["first.conv1", "first.conv2"])
+    Musco(form="cp", rank={"rule": "cut", "times": 1.2}, filter=Filter(only=["first.conv1"])).prepare(net, context(net))
+    before = copy.deepcopy(net.first.conv1.state_dict())
+    tables = {"evbmf": {"smallest": 4}, "budget": {"macs": 0.9}}
+    edits = Musco(rank={"rule": rule, **tables.get(rule, {})}, filter=chosen).prepare(net, context(net))
+    assert [edit.layer for edit in edits] == ["first.conv2"]
+    assert all(value.equal(before[name]) for name, value in net.first.conv1.state_dict().items())
+
+
+def test_a_chain_that_another_stage_took_apart_is_cut_on(net: Net) -> None:
+    chosen = Filter(kernel_above=1, min_inputs=8)
+    edits = Musco(rank={"rule": "cut", "times": 1.5}, filter=chosen).prepare(net, context(net))
+    apart = SvdTraining(energy=0.5, filter=chosen)
+    edits += apart.prepare(net, context(net)) + apart.finish(net, context(net))
+    assert {type(chain.core) for chain in chains(net).values() if isinstance(chain, Tucker2Conv)} == {nn.Sequential}
+    before = parameters(net)
+    edits += Musco(filter=chosen).prepare(net, context(net))
+    assert parameters(net) < before and any(edit.layer.endswith("core.0") for edit in edits)
+    fresh = Net()
+    replay(fresh, edits)
+    fresh.load_state_dict(net.state_dict())
+    assert fresh.eval()(PICTURES).equal(net.eval()(PICTURES))
 
 
 def test_a_budget_gives_no_layer_up(net: Net) -> None:

@@ -46,6 +46,11 @@ def test_fixed_cuts(channels: tuple[int, int], expected: tuple[Ranks, Ranks, flo
     assert layer.cost("parameters", ()) / kept == pytest.approx(expected[2], abs=5e-5)
 
 
+@pytest.mark.parametrize(("ranks", "count"), [((), 1728), ((8, 6), 632), ((4, 4), 256), ((12, 9), 1272)])
+def test_weights_at_given_ranks(ranks: Ranks, count: int) -> None:
+    assert kernel(16, 12).cost("parameters", ranks) == count
+
+
 def test_a_second_cut_counts_the_ranks_in_their_order() -> None:
     assert Cut(times=2).wanted(kernel(512, 64, now=(185, 29))) == (102, 16)  # (57, 9) with the two exchanged
 
@@ -89,6 +94,12 @@ def test_a_cut_of_one_rank_is_the_largest(form: str) -> None:
     assert rank == (134 if form == "cp" else 19)
 
 
+@pytest.mark.parametrize(("side", "times", "rank"), [(22, 1.1, 10), (44, 1.1, 20), (66, 2.2, 15), (64, 2.0, 16)])
+def test_a_cut_does_not_lose_a_rank_to_rounding(side: int, times: float, rank: int) -> None:
+    layer = Candidate("pair", (side, side), 1, 1, np.ones((side, side)))
+    assert Cut(times=times).wanted(layer) == (rank,)
+
+
 @pytest.mark.parametrize(
     ("rank", "evidence", "weakening", "expected"), [(64, 20, 0.8, 28), (512, 100, 0.7, 223), (128, 64, 0.5, 96)]
 )
@@ -106,6 +117,11 @@ def test_evidence_in_both_unfoldings() -> None:
     layer = Candidate("tucker2", core.shape, 1, 1, core)
     assert WeakenedEvidence(weakening=0.8).wanted(layer) == (weakened(64, 4, 0.8), weakened(32, 4, 0.8))
     assert WeakenedEvidence(weakening=0.8, smallest=40).wanted(layer) == (weakened(64, 4, 0.8), 32)
+
+
+def test_ranks_below_21_are_left_alone() -> None:
+    core = low_rank(21, 20, 4, 1.0)
+    assert WeakenedEvidence().wanted(Candidate("tucker2", core.shape, 1, 1, core)) == (weakened(21, 4, 0.7), 20)
 
 
 def test_without_evidence_a_layer_stays() -> None:

@@ -73,6 +73,18 @@ def test_coefficients_of_more_rows_are_those_of_the_pseudoinverse(count: int) ->
     assert len(set(rows)) == len(rows)
 
 
+@pytest.mark.parametrize("largest", [0.8, 1.0, 1.2])
+def test_rows_are_added_until_none_is_above_the_norm_that_is_asked_for(largest: float) -> None:
+    matrix = _orthonormal(60, 7)
+
+    def worst(rows: list[int]) -> float:
+        others = np.delete(matrix @ np.linalg.pinv(matrix[rows]), rows, axis=0)
+        return float(np.linalg.norm(others, axis=1).max())
+
+    rows, _ = rectangular_maxvol(matrix, largest_norm=largest)
+    assert worst(rows) <= largest < worst(rows[:-1]) and len(rows) > 7
+
+
 def test_the_number_of_rows_is_kept_to() -> None:
     matrix = _orthonormal(300, 7)
     unlimited, _ = rectangular_maxvol(matrix)

@@ -212,6 +212,7 @@ def test_cp_does_not_diverge_where_there_is_no_best_sum() -> None:
         assert size(found) <= cap * norm * (1 + 1e-9)
         errors.append(relative_error(found.dense(), kernel))
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.1
+    assert size(cp3(kernel, 2, seed=0)) <= 1.5 * norm * (1 + 1e-9)
 
 
 def test_calming_lowers_the_norms_and_not_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

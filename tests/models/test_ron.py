@@ -141,6 +141,7 @@ def test_finetuning_trains_the_linear_maps() -> None:
         {"growth": 0.0},
         {"tolerance": 1.0},
         {"pictures": 0},
+        {"pictures": 4097},
         {"rounds": 2},
     ],
     ids=str,

@@ -15,7 +15,7 @@ from torch import Tensor, nn  # noqa: E402
 from app.errors import SetupError  # noqa: E402
 from models.compress.bases import Selection, basis, given_to  # noqa: E402
 from models.compress.layers import layers_of  # noqa: E402
-from models.compress.ron import Ron  # noqa: E402
+from models.compress.ron import Ron, cheapest_start  # noqa: E402
 from models.compress.ron import layers_of as sizes_of_layers  # noqa: E402
 from models.compress.ron_chain import Chain, Unit, read, replace_units  # noqa: E402
 from models.compress.ron_layers import Picked, Reduced, fill, macs_of  # noqa: E402
@@ -155,6 +155,23 @@ def test_a_block_that_is_given_the_map_takes_its_shortcut_from_there() -> None:
     assert [block["gathers"] for block in sizes] == [True, False, False]
     assert macs_of(sizes[0]) == 2 * 256 * 256
     assert macs_of(sizes[1]) == 2 * 256 * 128 + 128 * 128
+
+
+def _first_entries(*counts: int) -> list[Picked]:
+    return [Picked(Selection(list(range(count)), torch.empty(0), count, 0, 0, 0)) for count in counts]
+
+
+@pytest.mark.parametrize(("entries", "start"), [(31, 0), (32, None)])
+def test_a_part_pays_only_if_each_of_its_units_does(entries: int, start: int | None) -> None:
+    chain = read(vgg(), "0", drawn_pictures(8))
+    assert chain.units[-1].macs == 512  # 32 x 16, the entries of the last two units
+    assert cheapest_start(chain, _first_entries(1, 1, entries, 16), growth=100.0) == start
+
+
+@pytest.mark.parametrize(("entries", "start"), [(10, 0), (11, None)])
+def test_leading_the_last_entries_back_counts(entries: int, start: int | None) -> None:
+    chain = read(vgg(), "12", drawn_pictures(8))  # 32 inputs, 16 outputs
+    assert cheapest_start(chain, _first_entries(entries), growth=100.0) == start  # 48 multiply-adds an entry
 
 
 class _Cut(nn.Module):

@@ -290,6 +290,20 @@ def test_two_layers_have_to_be_smaller_and_faster() -> None:
     assert pays(strided, "spatial", 31) and not pays(strided, "spatial", 32)
 
 
+def test_the_extra_loss_is_of_all_factors_and_spectra() -> None:
+    net, names = net_of(), ["stages.1.0.conv2", "stages.2.0.conv2"]
+    stage = SvdTraining(sparse=0.2, orthogonal=10.0, regulariser="l1", filter=Filter(only=names))
+    stage.prepare(net, context(net))
+    expected = torch.zeros(())
+    with torch.no_grad():
+        for name in names:
+            left, values, right = factors_of(net.get_submodule(name))
+            left.mul_(1.5)
+            right.mul_(0.5)
+            expected += 10 * (orthogonality(left) + orthogonality(right.T)) + 0.2 * values.abs().sum()
+    torch.testing.assert_close(stage.extra_loss(net, PICTURES, LABELS), expected)
+
+
 def trained(sparse: float, orthogonal: float) -> tuple[int, float]:
     """Return the ranks that 30 steps leave, summed up over all layers, and the worst orthogonality."""
     net = net_of()

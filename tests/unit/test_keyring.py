@@ -1,6 +1,7 @@
 """Sealing: what opens, what does not, and how keys are changed."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,13 @@ def test_another_process_finds_a_key_that_was_added_meanwhile(keyring: Keyring) 
     assert len(other.ids) == 1
     keyring.add()
     assert other.unseal(keyring.seal(b"new", "x"), "x") == b"new"
+
+
+def test_two_processes_that_add_keys_at_once_lose_none(keyring: Keyring) -> None:
+    (first,) = keyring.ids
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(lambda ring: ring.add(), [Keyring(keyring.path) for _ in range(40)]))
+    assert sorted(keyring.ids) == sorted([first, *added])
 
 
 def test_a_file_that_is_damaged_meanwhile_takes_no_key_away(keyring: Keyring, caplog: pytest.LogCaptureFixture) -> None:
