@@ -15,6 +15,7 @@ from app.keyring import key_of
 from app.store import archive
 from app.store.archive import Manifest, Row
 from app.store.engine import Store
+from app.store.tables import Base
 
 # Log-ins and replies are worth nothing later on, workers enter themselves, and half a bulk enrolment must not go on by
 # itself: it might bring somebody back under another id.
@@ -39,7 +40,7 @@ def write(store: Store, path: Path, product: str, progress: Progress = lambda ta
             raise SetupError("the database is empty: there is nothing to back up")
         revision = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
         for table in tables.sorted_tables:
-            if table.name not in LEFT_OUT:
+            if table.name in Base.metadata.tables and table.name not in LEFT_OUT:  # others are another program's
                 writer.add(table, _rows(session, table, keys, progress))
         moment = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(product, revision, moment, sorted(keys), writer.members)

@@ -75,7 +75,7 @@ def restore(
 
     Raises:
         BackupError: the file is damaged, foreign or too new.
-        SetupError: a key is missing, the database is in use, or a worker lives.
+        SetupError: a key is missing, the database is in use or not ours alone, or a worker lives.
         StoreUnavailableError: the database does not answer.
     """
     with archive.reading(path) as reader:
@@ -83,7 +83,9 @@ def restore(
         erased = tombstones.read_ledger(store.keyring)
         with store.errors(), migrating(store.engine, store.keyring) as config:
             connection: Connection = config.attributes["connection"]
-            _check_revision(config, reader)
+            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+            _check_revision(known, reader)
+            _check_alone(connection, known)
             before = _before(connection, store)
             if before.used and not replace:
                 raise SetupError("the database is in use; restore with --replace to put the backup in its place")
@@ -96,10 +98,21 @@ def restore(
     return Restored(manifest.made_at, sum(member.rows for member in manifest.tables.values()), again)
 
 
-def _check_revision(config: Config, reader: Reader) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+def _check_revision(known: set[str], reader: Reader) -> None:
     if reader.manifest.revision not in known:
         raise BackupError(f"a newer version of Cardea made the backup (schema {reader.manifest.revision})")
+
+
+def _check_alone(connection: Connection, known: set[str]) -> None:
+    """See that all tables are ours, for all will be dropped; those of a newer version are not known here."""
+    there = MetaData()
+    there.reflect(connection)
+    version = there.tables.get("alembic_version")
+    if version is not None and not known.issuperset(connection.scalars(select(version.c.version_num))):
+        return
+    others = sorted(there.tables.keys() - Base.metadata.tables.keys() - {"alembic_version"})
+    if others:
+        raise SetupError(f"the database holds a table {others[0]} that is not Cardea's; restore into one of its own")
 
 
 def _session(connection: Connection, store: Store) -> Session:

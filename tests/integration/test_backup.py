@@ -196,6 +196,20 @@ def test_a_database_in_use_is_not_replaced_by_chance(store: Store, tmp_path: Pat
     assert content(store) == before
 
 
+def test_tables_of_another_program_are_neither_kept_nor_dropped(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    with store.session() as session:
+        session.execute(text("CREATE TABLE ledger (id INTEGER PRIMARY KEY)"))
+        session.execute(text("INSERT INTO ledger VALUES (7)"))
+    file = write(store, tmp_path / "backup.zip")
+    with pytest.raises(SetupError, match="table ledger that is not Cardea's"):
+        restore(store, file, replace=True)
+    with store.session() as session:
+        assert session.scalar(text("SELECT id FROM ledger")) == 7
+        session.execute(text("DROP TABLE ledger"))
+    assert restore(store, file, replace=True).rows  # the file holds nothing of it that would be refused
+
+
 def test_a_backup_of_the_first_schema_is_brought_up_to_date(empty: Store, store: Store, tmp_path: Path) -> None:
     upgrade(empty.engine, empty.keyring, "0001")
     with empty.session() as session:
