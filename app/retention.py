@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.errors import CardeaError, NotFoundError
+from app.errors import CardeaError, NotFoundError, StreamUnavailableError
 from app.side_job import SideJob
 from app.store import audit, erasure, retention, stream_removals, wiping
 from app.store.alone import alone
@@ -56,7 +56,7 @@ def enforce(store: Store, stream: Entries | None, moment: datetime, stopping: th
     """Erase the persons and delete the rows whose time has come; one process at a time does so.
 
     Args:
-        stream: None leaves the entries of erased persons to the next round.
+        stream: None leaves entries of erased persons, and old ones, to the next round.
         moment: what counts as now.
         stopping: ends the round between two batches; what is left waits for the next.
 
@@ -75,6 +75,8 @@ def enforce(store: Store, stream: Entries | None, moment: datetime, stopping: th
             if not stopping.is_set():
                 gone = retention.remove(store, old, lambda: stopping.wait(BREATH))
                 found.setdefault(old.building or "", Counter())[old.kind] += gone
+        if stream is not None:
+            _trim(store, stream, moment)
         wiping.wipe_again(store, moment - WIPED_AGAIN)
         _note(store, found)
     return _report(found)
@@ -95,6 +97,18 @@ def _erase(
             continue
         found.setdefault(building, Counter())["persons"] += 1
     erasure.settle(store, stream, erased, patience=erasure.PATIENCE)
+
+
+def _trim(store: Store, stream: Entries, moment: datetime) -> None:
+    """Drop what the event stream has from before any building's events begin; one that is away waits for a round."""
+    with store.reading() as session:
+        days = retention.longest_event_days(session)
+    if days is None:
+        return
+    try:
+        stream.trim(moment - timedelta(days=days))
+    except StreamUnavailableError as error:
+        log.warning("old entries are still in the event stream: %s", error)
 
 
 def _note(store: Store, found: dict[str, Counter[str]]) -> None:

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, cast
 
 import redis
@@ -117,6 +118,17 @@ class StreamEraser:
                     self._client.set(self._unclean, COPYING)
                     removed += self._client.xdel(self._key, entry)
         return removed
+
+    def trim(self, before: datetime) -> None:
+        """Drop the entries that were added before a moment by the server's clock, which their ids tell.
+
+        Their text goes with the server's blocks of a hundred; one that still holds younger entries stays till then.
+
+        Raises:
+            StreamUnavailableError: no answer.
+        """
+        with self._errors():
+            self._client.xtrim(self._key, minid=int(before.timestamp() * 1000), approximate=False)
 
     def rewrite(self, patience: float) -> bool:
         """Have the server write its files anew, without what was removed; without effect when that was done.

@@ -74,6 +74,12 @@ def overdue(session: Session, now: datetime) -> list[Old]:
     return old
 
 
+def longest_event_days(session: Session) -> int | None:
+    """Return for how many days the building that keeps events longest keeps them; None if one keeps them for ever."""
+    days = session.scalars(select(Building.event_days)).all()
+    return None if None in days else max((each for each in days if each is not None), default=None)
+
+
 def count(session: Session, old: Old) -> int:
     """Return how many rows are to go."""
     return session.scalar(select(func.count(old.key)).where(old.condition)) or 0

@@ -7,6 +7,7 @@ it was sent: from then on no other copy of it can enter the stream.
 import logging
 import time
 from collections.abc import Collection
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import delete, select
@@ -34,6 +35,13 @@ class Entries(Protocol):
 
         Raises:
             StreamUnavailableError: no answer, or the stream is just being filled.
+        """
+
+    def trim(self, before: datetime) -> None:
+        """Drop the entries that were added before a moment.
+
+        Raises:
+            StreamUnavailableError: no answer.
         """
 
     def rewrite(self, patience: float) -> bool:

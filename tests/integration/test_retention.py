@@ -163,6 +163,34 @@ def test_one_process_at_a_time(store: Store) -> None:
         assert not enforce(store, None, NOW).busy
 
 
+def test_the_stream_keeps_no_event_for_longer_than_the_building_that_keeps_them_longest(
+    sqlite_url: str, redis_server: RedisServer
+) -> None:
+    def added(days_ago: float) -> str:
+        return f"{int((NOW - timedelta(days=days_ago)).timestamp() * 1000)}-0"
+
+    entries = [added(400), added(366), added(364), added(1)]
+    for entry in entries:
+        redis_server.client.xadd("s", {"event": "{}"}, id=entry)
+    with (
+        contextlib.closing(store_at(sqlite_url)) as store,
+        contextlib.closing(StreamEraser(redis_server.url, "s")) as stream,
+    ):
+        limits(store, 30, None)
+        for number, (event_days, kept) in enumerate([(None, 4), (380, 3), (365, 2)]):
+            with store.session() as session:
+                buildings.create(session, f"annex{number}", BuildingFields("Annex", event_days, None))
+            enforce(store, stream, NOW)
+            assert redis_server.client.xlen("s") == kept
+            with store.session() as session:
+                buildings.delete(session, f"annex{number}")
+        assert [entry for entry, _ in redis_server.client.xrange("s")] == entries[2:]
+        enforce(store, stream, NOW)
+        assert redis_server.client.xlen("s") == 1
+        redis_server.kill()
+        assert not enforce(store, stream, NOW).busy
+
+
 def test_the_side_job_works_by_itself(
     sqlite_url: str, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
