@@ -30,7 +30,7 @@ def counts(model: nn.Module, picture: Tensor) -> Counts:
         parameters=sum(value.numel() for value in values),
         nonzero=sum(int(value.count_nonzero()) for value in values),
         macs=ran,
-        operations=round(operations_of(model, picture).total) if _binary(model) else ran,
+        operations=round(operations_of(model, picture).total) if is_binary(model) else ran,
     )
 
 
@@ -62,7 +62,7 @@ def theoretical_bytes(model: nn.Module) -> dict[str, int]:
     numbers = sum(value.numel() for value in values)
     codes, scales = sum(value.numel() for value in coded), sum(len(value) for value in coded)
     kept = sum(int(value.count_nonzero()) for value in values)
-    signs = {"signs": math.ceil(size_of(model).bytes)} if _binary(model) else {}
+    signs = {"signs": math.ceil(size_of(model).bytes)} if is_binary(model) else {}
     return signs | {
         "fp32": FLOAT_BYTES * numbers,
         "int8": INT8_BYTES * codes + FLOAT_BYTES * (numbers - codes + scales),
@@ -70,5 +70,6 @@ def theoretical_bytes(model: nn.Module) -> dict[str, int]:
     }
 
 
-def _binary(model: nn.Module) -> bool:
+def is_binary(model: nn.Module) -> bool:
+    """Whether a net has layers of signs."""
     return any(isinstance(module, BinaryConv2d) for module in model.modules())

@@ -1,6 +1,7 @@
 """Losses, codes, exported files and figures of answers against values worked out apart."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional  # noqa: E402
 from app.errors import SetupError  # noqa: E402
 from models.codes import quantisation, quantised_weights  # noqa: E402
 from models.compress import report  # noqa: E402
+from models.compress.binary import Binary, BinaryConv2d  # noqa: E402
 from models.compress.binary_size import Size  # noqa: E402
 from models.compress.counting import Counts  # noqa: E402
 from models.compress.distil import Distil, distillation_loss, teacher_cross_entropy  # noqa: E402
@@ -87,6 +89,23 @@ def test_a_file_that_answers_otherwise_than_its_net_is_refused() -> None:
 
     with pytest.raises(SetupError, match=r"differs from the net by 1\.0e-03 of its logits"):
         exported(Moody(), torch.ones(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize(("binary", "moved", "right"), [(True, 1, True), (True, 3, False), (False, 1, False)])
+def test_the_last_bit_of_a_float_may_turn_signs_in_a_few_pictures(binary: bool, moved: int, right: bool) -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            conv = nn.Conv2d(3, 3, 3)
+            self.layer = BinaryConv2d(conv, Binary(thresholds=3)) if binary else conv
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            if torch.onnx.is_in_onnx_export():
+                return pictures.flatten(1)
+            return pictures.flatten(1) + (torch.arange(len(pictures)) < moved)[:, None]
+
+    with nullcontext() if right else pytest.raises(SetupError, match="differs from the net"):
+        exported(Turned(), torch.ones(5, 3, 4, 4))
 
 
 @pytest.mark.parametrize(("name", "stem"), [("resnet8", "large"), ("resnet18", "small"), ("mobilenetv2", "large")])
