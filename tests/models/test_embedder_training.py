@@ -187,7 +187,8 @@ def test_the_smallest_runs_lead_to_files(tmp_path: Path, packages: Path, crops: 
     _pack_textures(crops.path.with_name("textures.zip"))
     where, plan = _where(crops, packages, tmp_path), PLAN.format(name="textures")
     relu = plan.replace('"embedder"', '"embedder_relu"') + "maps = 1.0\n"
-    integer = plan.replace('"embedder"', '"embedder_integer"').replace('"starter"', '"relu"')
+    # At the full rate two faces a batch leave a net whose rounding agrees with its file to .95 or so, by the processor.
+    integer = plan.replace('"embedder"', '"embedder_integer"').replace('"starter"', '"relu"').replace("1e-4", "1e-6")
     for name, text in {"prelu": plan, "relu": relu, "integer": integer}.items():
         (tmp_path / f"{name}.toml").write_text(text)
         assert main(["train", str(tmp_path / f"{name}.toml"), *where]) == 0
