@@ -58,12 +58,12 @@ class _Cells:
         self._clock = self._born = clock
         self._frames = 0
         self._smooth = features.copy()
-        self._known = np.stack([features, features])  # background and candidate in one piece: compared in one go
-        self._background = self._known[0]
+        self._references = np.stack([features, features])  # background and candidate in one piece: compared in one go
+        self._background = self._references[0]
         self._second = features.copy()  # the background before the last absorption
         self._has_second = np.zeros(shape, bool)
         self._noise = NoiseScale(shape)
-        self.settling = Settling(self._known[1])
+        self.settling = Settling(self._references[1])
 
     def update(self, features: Array, clock: float, hold: bool) -> Motion:
         """See `AdaptiveGate.update`."""
@@ -71,7 +71,7 @@ class _Cells:
         self._clock = clock
         self._frames += 1
         self._smooth += (features - self._smooth) * _rate(step, SMOOTHING)
-        distance, drift = cosine_distance(self._smooth, self._known)
+        distance, drift = cosine_distance(self._smooth, self._references)
         if self._frames <= WARM_UP:
             self._warm_up(distance)
             return everywhere(distance.shape, Why.WARMING_UP)
