@@ -32,7 +32,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 30.0  # a long stream is read from disk first
 STOP_SECONDS = 5.0
 LOCK_SECONDS = 5.0  # the server of a killed process needs a moment to follow it
-WATCH_SECONDS = 0.1  # how often the process is looked at
+WATCH_SECONDS = 0.5  # how often the process is looked at
 LONGEST_PAUSE = 5.0  # between two restarts
 
 # Below the range from which systems number outgoing connections: a client that knocks at a dead server's port could

@@ -76,6 +76,7 @@ class LightDecoding:
         self._due = due
         self._resting = False
         self._kept: list[Packet[VideoStream]] = []  # since the last key frame, while resting; that too if passed over
+        self._bytes = 0  # of those kept
         self._key_at = float("-inf")  # when the last key frame came
         self._seen_at = float("-inf")  # when the last one came that was decoded
         self._began = float("inf")  # when the first one came
@@ -87,6 +88,11 @@ class LightDecoding:
         self._visit: float | None = None  # opening of the last visit that packets were asked about
         self._found: float | None = None  # opening of the last visit that came during a rest, packets silent
         self._watch.begin()
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing but key frames is decoded."""
+        return self._resting
 
     def choose(self, packet: "Packet[VideoStream]", clock: float) -> "list[Packet[VideoStream]]":
         """Return the packets to be decoded now that this one has come: none, itself, or those kept and itself."""
@@ -107,12 +113,12 @@ class LightDecoding:
             self._ask_about(judgement, clock, told)
         if not self._resting:
             return [packet]
-        self._kept.append(packet)
+        self._keep(packet)
         if not told and self._may_go_on(judgement, clock):
             return []
         self._counters.woken += told
-        chosen, self._kept, self._resting = self._kept, [], False
-        return chosen
+        self._resting = False
+        return self._let_go()
 
     def decoded(self, packet: "Packet[VideoStream]", frames: list[VideoFrame], seconds: float) -> None:
         """Note what the decoder returned for a packet that was chosen, and the CPU time that it took."""
@@ -130,18 +136,25 @@ class LightDecoding:
     def _if_needed(self, packet: "Packet[VideoStream]", clock: float) -> "list[Packet[VideoStream]]":
         """Return the key frame that has just come, unless another was looked at lately and a still scene rests."""
         if self._resting and clock - self._seen_at < SPARSE:
-            self._kept.append(packet)
+            self._keep(packet)
             return []
         self._seen_at = clock
         return [packet]
+
+    def _keep(self, packet: "Packet[VideoStream]") -> None:
+        self._kept.append(packet)
+        self._bytes += packet.size
+
+    def _let_go(self) -> "list[Packet[VideoStream]]":
+        kept, self._kept, self._bytes = self._kept, [], 0
+        return kept
 
     def _begin_group(self, size: int, clock: float, judgement: Judgement | None) -> None:
         ended = self._watch.key(size)
         if self._waiting is not None and _still(judgement, *self._waiting[1:]):
             self._watch.learn(self._waiting[0])
         self._waiting = (ended, self._key_at, clock)
-        self._counters.skipped += len(self._kept)
-        self._kept = []
+        self._counters.skipped += len(self._let_go())
         self._gaps.append(clock - self._key_at)
         self._began = min(self._began, clock)
         self._resting = self._may_rest(judgement, clock, len(ended.sizes))
@@ -173,7 +186,7 @@ class LightDecoding:
             and len(self._kept) * self._cost <= MOST_CATCH_UP
             and clock - self._seen_at <= FARTHEST
             and len(self._kept) < MOST_PACKETS
-            and sum(packet.size for packet in self._kept) < MOST_BYTES
+            and self._bytes < MOST_BYTES
         )
 
     def _ask_about(self, judgement: Judgement, clock: float, told: bool) -> None:

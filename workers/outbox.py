@@ -24,7 +24,7 @@ from workers.outage import Outage
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5  # finds what other processes stored and did not send
+POLL_SECONDS = 1.0  # finds what other processes stored and did not send
 BATCH = 50  # small, because an event is sent as it was when its batch was read
 FILL = 200  # the same for a stream that lost its data; there speed counts, for nothing else is sent meanwhile
 

@@ -16,6 +16,7 @@ import numpy as np
 # 5 grey levels, constant quality (crf 20 to 26), average, capped and constant bit rates.
 GROUPS = 32  # still groups that are remembered; what is older is forgotten
 LEAST_GROUPS = 8  # before sizes are compared at all, and again as many before the comparison is relied upon
+RENEWAL = 4  # groups after which what is usual is learnt anew: it takes as long as ten packets
 PADDING = 100  # bytes: a packet that says "nothing new" has some 20 to 200, and differences among those mean nothing
 LEAST_SCALE = 0.05  # of the logarithm: no encoder is evener
 MOST_SCALE = 0.25  # an encoder that varies more in stillness hides a visitor who comes
@@ -69,6 +70,7 @@ class PacketWatch:
         self._groups: deque[list[float]] = deque(maxlen=GROUPS)
         self._keys: deque[int] = deque(maxlen=GROUPS)  # bytes
         self._peaks: deque[float] = deque(maxlen=GROUPS)  # highest sum in each still group
+        self._learnt = 0  # still groups so far
         self._usual: list[float] = []  # by place in the group
         self._scale = LEAST_SCALE
         self._level = LEAST_LEVEL
@@ -116,7 +118,8 @@ class PacketWatch:
             self._peaks.append(group.peak)
         self._groups.append(list(group.sizes))
         self._keys.append(group.key)
-        if len(self._groups) >= LEAST_GROUPS:
+        self._learnt += 1
+        if self._learnt >= LEAST_GROUPS and self._learnt % RENEWAL == 0:
             self._fit()
 
     def _fit(self) -> None:

@@ -44,6 +44,10 @@ class Sampler:
         """Tell whether a frame of this monotonic time would come into the mailbox."""
         return clock >= self._due - _EARLY * self._interval
 
+    def hurry(self) -> None:
+        """Let the next frame be analysed however soon it comes."""
+        self._due = float("-inf")
+
     def offer(self, frame: VideoFrame, captured_at: datetime, clock: float) -> None:
         """Count a decoded frame and put it into the mailbox if its time has come.
 

@@ -19,6 +19,8 @@ from workers.pace import Pace
 from workers.patience import Patience
 from workers.sampling import Counters, Sampler
 
+NAP = 0.12  # seconds that a camera at rest is not listened to, so that its packets are read several at a time
+WAITED = 0.003  # seconds: whoever waits longer for a packet has read all there was
 END_OF_FILE = Finding(CameraState.OFFLINE, "end of file")
 _CLOSED = Finding(CameraState.OFFLINE, "the camera closed the connection")
 _NO_STREAM = Finding(CameraState.NO_VIDEO, "there is no video that can be decoded")
@@ -65,6 +67,7 @@ class Session:
         self._first: float | None = None  # when the first picture came
         self._last = 0.0
         self._heard: float | None = None  # when the last packet came
+        self._asked = self._began  # when it was asked for
         self._barren = 0  # packets since the last picture
 
     @property
@@ -87,6 +90,7 @@ class Session:
                 finding = self._follow(packet, pace)
                 if finding is not None:
                     return finding
+                self._nap()
         except FFmpegError as error:
             return explain_reading(error)
         if pace is None:
@@ -102,6 +106,13 @@ class Session:
             return _LATE
         self._take(packet, pace)
         return _NO_PICTURE if self._hopeless() else None
+
+    def _nap(self) -> None:
+        """Wait a moment when nothing moves and all packets are read: to wake up costs more than to read one."""
+        resting = self._light is not None and self._light.resting
+        if resting and self._heard is not None and self._heard - self._asked > WAITED:
+            time.sleep(NAP)
+        self._asked = time.monotonic()
 
     def _late(self) -> bool:
         """Tell whether packets may be older than they seem: network or this process stood still, buffers did not.
@@ -130,6 +141,8 @@ class Session:
                 self._first = clock
                 self._on_picture()
             if fresh:
+                if self._light is not None and self._light.resting:
+                    self._sampler.hurry()  # for a while it is the only one
                 self._sampler.offer(frame, arrived, clock)
             else:
                 self._counters.decoded += 1  # only so that the decoder catches up

@@ -34,7 +34,7 @@ from workers.watched import Numbering, WatchedCamera
 
 log = logging.getLogger(__name__)
 
-FOLLOW = 0.2  # seconds between looks at the store
+FOLLOW = 0.5  # seconds between looks at the store: each costs as much as reading a dozen packets
 BEAT = 1.0  # seconds between heartbeats; the lease in the store is five times as long
 TRIM = 60.0  # seconds between returns of free memory: cameras that come and go leave holes in it
 TELL = 2.0  # seconds between reports of what was counted, which go with a heartbeat

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class Counters:
     """Sums over all cameras at one moment."""
 
-    cpu: float  # seconds of this process
+    cpu: float  # seconds of this process but for the thread that measures
     clock: float
     stages: dict[str, float]  # CPU ms
     decoded: int
@@ -127,7 +127,7 @@ def count(worker: Worker) -> Counters:
     watched = list(worker.watched.values())
     stages = [camera.pipeline.stages for camera in watched]
     return Counters(
-        cpu=time.process_time(),
+        cpu=time.process_time() - time.thread_time(),
         clock=time.monotonic(),
         stages={name: sum(stage.cpu_ms[name] for stage in stages) for name in STAGES},
         decoded=sum(camera.reader.decoded for camera in watched),

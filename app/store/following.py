@@ -1,4 +1,4 @@
-"""What a worker asks the store five times a second: marks that tell whether anything has to be read."""
+"""What a worker asks the store twice a second: marks that tell whether anything has to be read."""
 
 from dataclasses import dataclass
 

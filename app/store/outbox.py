@@ -15,7 +15,7 @@ from app.store.events import HAS_SNAPSHOT
 from app.store.records import Backlog, OutboxRecord
 from app.store.tables import EventRow, Outbox, PersonRow
 
-# Made once: it is asked twice a second, and making it takes longer than the answer.
+# Made once: it is asked every second, and making it takes longer than the answer.
 WAITING = (
     select(EventRow, PersonRow.name, HAS_SNAPSHOT)
     .join(Outbox, Outbox.event_id == EventRow.id)

@@ -1,6 +1,11 @@
 """Which packets are decoded, when the clock, the packets and the analysis are given."""
 
+import time
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -8,10 +13,14 @@ import pytest
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from app.types import Camera, Frame
 from workers.attention import Attention, Judgement
 from workers.light import AFTER, CALM, FARTHEST, MOST_CATCH_UP, MOST_PACKETS, REST, Experience, LightDecoding
+from workers.mailbox import Mailbox
 from workers.packets import TOLD
-from workers.sampling import Counters
+from workers.patience import Patience
+from workers.sampling import Counters, Sampler
+from workers.session import Session
 
 FPS, LENGTH = 25, 25  # packets a second and in a group: a key frame each second
 LOOKS = 2  # seconds between key frames that are decoded at rest: every second one, by `SPARSE`
@@ -288,3 +297,40 @@ def test_the_end_of_a_stream_reaches_the_decoder(stream: Stream) -> None:
     stream.rest()
     end: Packet[VideoStream] = Packet()
     assert stream.light.choose(end, stream.clock) == [end]
+
+
+def test_the_picture_with_which_a_rest_begins_is_analysed_though_the_rate_would_pass_it_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Key frames two seconds apart fall between those that five frames a second take."""
+    length, clock = 2 * FPS + 2, SimpleNamespace(now=0.0)
+    film = tmp_path / "still.h264"  # with start codes, as a stream comes
+    random = np.random.default_rng(0)
+    wall = random.integers(60, 120, (96, 128, 3)).astype(np.float32)
+    with av.open(str(film), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "tune": "zerolatency"})
+        stream.width, stream.height, stream.codec_context.gop_size = 128, 96, length
+        for _ in range(24 * length):
+            picture = (wall + random.standard_normal(wall.shape, np.float32) * 1.5).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+    attention, taken = Attention(), list[Frame]()
+
+    class Analysis(Mailbox):
+        def put(self, frame: Frame) -> None:
+            taken.append(frame)
+            attention.record(frame.clock, still=True, people=False)
+
+    def tick(seconds: float) -> None:
+        clock.now += 1 / FPS
+
+    monkeypatch.setattr(
+        "workers.session.time", SimpleNamespace(monotonic=lambda: clock.now, thread_time=time.thread_time, sleep=tick)
+    )
+    camera, counters = Camera("cam-1", "main", "Door", "rtsp://door", fps=5.0), Counters()
+    sampler = Sampler(camera, Analysis(Event()), counters)
+    session = Session(camera, Patience(), counters, sampler, Event(), tick, lambda: None, Experience(attention))
+    with av.open(str(film)) as container:
+        session.watch(container)
+    looks = [(before, after) for before, after in pairwise(taken) if after.clock - before.clock > 1]
+    assert len(looks) >= 3
+    assert all(after.index == before.index + 1 for before, after in looks)

@@ -45,3 +45,15 @@ def test_a_gap_is_followed_by_no_burst() -> None:
 
 def test_decoding_is_charged_to_the_next_frame() -> None:
     assert all(frame.decode_ms >= 0 for frame in analysed([0.0, 0.2, 0.4], 5))
+
+
+def test_a_frame_that_is_wanted_comes_through_before_its_time() -> None:
+    mailbox = Mailbox(threading.Event())
+    sampler = Sampler(Camera("cam-1", "main", "Door", "x.mp4", fps=5.0), mailbox, Counters())
+    picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="bgr24")
+    sampler.offer(picture, datetime.now(UTC), 0.0)
+    sampler.hurry()
+    sampler.offer(picture, datetime.now(UTC), 0.04)
+    sampler.offer(picture, datetime.now(UTC), 0.2)
+    frame = mailbox.take()
+    assert frame is not None and frame.clock == 0.04 and mailbox.dropped == 1, "the grid begins anew"
