@@ -313,7 +313,7 @@ def test_the_picture_with_which_a_rest_begins_is_analysed_though_the_rate_would_
         for _ in range(24 * length):
             picture = (wall + random.standard_normal(wall.shape, np.float32) * 1.5).astype(np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
-    attention, taken = Attention(), list[Frame]()
+    attention, taken, naps = Attention(), list[Frame](), list[float]()
 
     class Analysis(Mailbox):
         def put(self, frame: Frame) -> None:
@@ -323,8 +323,11 @@ def test_the_picture_with_which_a_rest_begins_is_analysed_though_the_rate_would_
     def tick(seconds: float) -> None:
         clock.now += 1 / FPS
 
+    def nap(seconds: float) -> None:
+        naps.append(clock.now)  # the film waits for its reader, so no time passes
+
     monkeypatch.setattr(
-        "workers.session.time", SimpleNamespace(monotonic=lambda: clock.now, thread_time=time.thread_time, sleep=tick)
+        "workers.session.time", SimpleNamespace(monotonic=lambda: clock.now, thread_time=time.thread_time, sleep=nap)
     )
     camera, counters = Camera("cam-1", "main", "Door", "rtsp://door", fps=5.0), Counters()
     sampler = Sampler(camera, Analysis(Event()), counters)
@@ -334,3 +337,4 @@ def test_the_picture_with_which_a_rest_begins_is_analysed_though_the_rate_would_
     looks = [(before, after) for before, after in pairwise(taken) if after.clock - before.clock > 1]
     assert len(looks) >= 3
     assert all(after.index == before.index + 1 for before, after in looks)
+    assert len(naps) > counters.skipped / 2 and naps[0] >= looks[0][0].clock, "the reader naps at rest alone"
